@@ -1,0 +1,120 @@
+"""Text generation: a causal language model, for training and for serving.
+
+Rows hold one column `tokens`, [rows, context + 1]: the network sees all but the last token of a
+row and predicts all but the first. Consecutive rows share one token, so that each token of a
+split but its first is predicted exactly once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jobs.domains.text.networks import build, save_network
+from jobs.domains.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from cluster.spec import ModelSpec
+
+IGNORED = -100  # torch's label that is not predicted
+
+
+class Generation:
+    """The domain object of a causal language model."""
+
+    unit = "tokens"
+
+    def __init__(self, model: ModelSpec, processor: Path, pretrained: Path | None = None) -> None:
+        self.model = model
+        self.processor = processor
+        self.pretrained = pretrained
+        self.vocabulary = Vocabulary(processor)
+
+    def network(self) -> nn.Module:
+        """GPT-2 or Llama as the spec says, freshly initialised, or the pretrained network."""
+        return build(self.model.network, self.vocabulary, self.pretrained)
+
+    def collate(
+        self, rows: Mapping[str, NDArray[Any]], seed: int | None = None
+    ) -> dict[str, Tensor]:
+        """{"input_ids", "labels"}, int64 [batch, context]; labels are shifted already.
+
+        Rows may carry a column `length` [batch] (tokens that count, the rest is padding).
+        """
+        tokens = torch.from_numpy(rows["tokens"].astype(np.int64))
+        labels = tokens[:, 1:].contiguous()
+        if "length" in rows:
+            lengths = torch.from_numpy(rows["length"].astype(np.int64))
+            outside = torch.arange(1, tokens.shape[1])[None, :] >= lengths[:, None]
+            labels = labels.masked_fill(outside, IGNORED)
+        return {"input_ids": tokens[:, :-1].contiguous(), "labels": labels}
+
+    def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """Cross entropy in nats per predicted token, scalar, fp32."""
+        logits = _logits(network, batch)
+        return functional.cross_entropy(logits, batch["labels"].flatten(), ignore_index=IGNORED)
+
+    def score(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """Sums of nats and tokens, and of the nats, characters and bytes of tokens that are text."""
+        labels = batch["labels"].flatten()
+        nats = functional.cross_entropy(
+            _logits(network, batch), labels, ignore_index=IGNORED, reduction="none"
+        ).double()
+        counted = labels != IGNORED
+        characters, sizes = (table.to(labels.device) for table in self._extents)
+        known = labels.clamp(min=0)
+        is_text = counted & (sizes[known] > 0)
+        return {
+            "nats": nats.sum().item(),
+            "tokens": counted.sum().item(),
+            "text_nats": nats[is_text].sum().item(),
+            "characters": characters[known][is_text].sum().item(),
+            "bytes": sizes[known][is_text].sum().item(),
+        }
+
+    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """loss (nats per token), perplexity, nats per character and bits per byte of the text."""
+        if not sums.get("tokens"):
+            raise ValueError("there is no text to score: it holds fewer than two tokens")
+        loss = sums["nats"] / sums["tokens"]
+        metrics = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        if sums["characters"]:
+            metrics["nats_per_character"] = sums["text_nats"] / sums["characters"]
+        if sums["bytes"]:
+            metrics["bits_per_byte"] = sums["text_nats"] / sums["bytes"] / math.log(2)
+        return metrics
+
+    def count(self, batch: Mapping[str, Tensor]) -> int:
+        return batch["input_ids"].numel()
+
+    def read(self, paths: Sequence[str], rows_per_batch: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """Any files as batches of rows; the last row of all is filled up, its `length` says so."""
+        raise NotImplementedError
+
+    def save(self, network: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
+        """A folder for `AutoModelForCausalLM` and `AutoTokenizer` (and for `load`)."""
+        save_network(network, state, self.processor, folder)
+
+    @cached_property
+    def _extents(self) -> tuple[Tensor, Tensor]:
+        characters, sizes = self.vocabulary.extents
+        return torch.from_numpy(characters).long(), torch.from_numpy(sizes).long()
+
+
+def _logits(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """[batch * context, vocabulary] in fp32, which the softmax needs."""
+    logits: Tensor = network(input_ids=batch["input_ids"], use_cache=False).logits
+    return logits.flatten(0, 1).float()
+
+
+def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = None) -> Generation:
+    return Generation(model, processor, pretrained)
