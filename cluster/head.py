@@ -1,0 +1,92 @@
+"""Start the head of a local Ray cluster; run as a file by `cluster.local`, in a session of its own.
+
+It does what `ray start --head` does, less three things that command cannot leave out: it starts no
+Ray client server, does not turn 127.0.0.1 into the machine's public address (so nothing listens
+beyond the loopback), and does not wait for the dashboard before starting the raylet, which halves
+the time. Reads a JSON file named by its argument, writes `ready` there described, and exits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+
+def main(path: str) -> None:
+    """Start the head described by the JSON file at `path`.
+
+    The file holds `port`, `dashboard_port`, `num_cpus`, `object_store_bytes`, `temp` and `ready`:
+    the file that receives `{"pids", "dashboard", "session"}` once all processes answer.
+    """
+    plan = json.loads(Path(path).read_text())
+    node = _head_class()(_parameters(plan), head=True, shutdown_at_exit=False, spawn_reaper=False)
+    node.join_api_server()
+    pids = {kind: started[0].process.pid for kind, started in node.all_processes.items() if started}
+    ready = Path(plan["ready"])
+    draft = ready.with_suffix(".tmp")
+    draft.write_text(json.dumps({"pids": pids, "session": node.session_name}))
+    draft.replace(ready)
+
+
+def _parameters(plan: dict[str, Any]) -> Any:
+    import ray._private.parameter
+
+    # A port of 0 is bound by the process that uses it: no other cluster can take it in between.
+    return ray._private.parameter.RayParams(
+        node_ip_address="127.0.0.1",
+        node_name="127.0.0.1",
+        gcs_server_port=plan["port"],
+        dashboard_host="127.0.0.1",
+        dashboard_port=plan["dashboard_port"],
+        include_dashboard=True,
+        min_worker_port=0,
+        max_worker_port=0,
+        object_manager_port=0,
+        node_manager_port=0,
+        dashboard_agent_listen_port=0,
+        metrics_agent_port=0,
+        runtime_env_agent_port=0,
+        metrics_export_port=0,
+        num_cpus=plan["num_cpus"],
+        object_store_memory=plan["object_store_bytes"],
+        temp_dir=plan["temp"],
+        include_log_monitor=True,
+        num_redis_shards=None,
+        redis_max_clients=None,
+    )
+
+
+def _head_class() -> Any:
+    import ray._private.node
+
+    class Head(ray._private.node.Node):  # type: ignore[misc]
+        """A head node whose dashboard starts while the raylet does."""
+
+        def start_api_server(self, **options: Any) -> None:
+            self._api_error: BaseException | None = None
+            self._api_thread = threading.Thread(target=self._start_api_server, kwargs=options)
+            self._api_thread.start()
+
+        def _start_api_server(self, **options: Any) -> None:
+            try:
+                super().start_api_server(**options)
+            except BaseException as error:
+                self._api_error = error
+
+        def join_api_server(self) -> None:
+            self._api_thread.join()
+            if self._api_error is not None:
+                raise self._api_error
+
+    return Head
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+    # Ray's background threads have nothing left to do here and would delay the exit.
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,155 @@
+"""What a local cluster takes of this machine: processors, shared memory, ports, environment."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from .home import Home
+from .processes import MARK
+
+if TYPE_CHECKING:
+    from .spec import Spec
+
+# Below the range that the kernel hands to outgoing connections (32768 and up).
+PORTS = range(20000, 32000)
+SHARED_MEMORY = Path("/dev/shm")
+SMALLEST_OBJECT_STORE = 80 * 2**20
+LARGEST_OBJECT_STORE = 64 * 2**30
+
+# What would point the head at another cluster, or win over its own token.
+FOREIGN = frozenset(
+    (
+        "RAY_ADDRESS",
+        "RAY_API_SERVER_ADDRESS",
+        "RAY_AUTH_TOKEN",
+        "RAY_FAKE_CLUSTER",
+        "RAY_GCS_SERVER_PORT",
+        "RAY_gcs_storage",
+        "RAY_gcs_storage_path",
+        "RAY_JOB_CONFIG_JSON_ENV_VAR",
+        "RAY_JOB_ID",
+        "RAY_NODE_ID",
+        "RAY_RAYLET_PID",
+        "RAY_REDIS_ADDRESS",
+        "RAY_START_HOOK",
+        "RAY_TMPDIR",
+    )
+)
+)
+
+
+def num_cpus(spec: Spec) -> int:
+    """Logical CPUs of a local cluster: the sum over pools that name some, else the machine's."""
+    named = [pool.cpus * max(1, pool.nodes.min) for pool in spec.cluster.pools if pool.cpus]
+    return sum(named) or available_cpus()
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def object_store_size() -> int:
+    """Bytes for Ray's object store: 30 % of the free memory, within what /dev/shm has."""
+    size = psutil.virtual_memory().available * 3 // 10
+    if SHARED_MEMORY.is_dir():
+        size = min(size, shutil.disk_usage(SHARED_MEMORY).free * 8 // 10)
+    return max(SMALLEST_OBJECT_STORE, min(size, LARGEST_OBJECT_STORE))
+
+
+def num_gpus() -> int:
+    """NVIDIA devices of this machine, without asking torch or a driver."""
+    return sum(1 for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit())
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on now, below the kernel's own range; all held while choosing."""
+    chosen: list[int] = []
+    with ExitStack() as held:
+        for port in random.sample(PORTS, len(PORTS)):
+            if _hold(port, held):
+                chosen.append(port)
+            if len(chosen) == count:
+                return chosen
+    raise OSError(f"no {count} free ports between {PORTS.start} and {PORTS.stop}")
+
+
+def are_free(ports: Sequence[int]) -> bool:
+    """Whether nothing listens on any of the ports."""
+    with ExitStack() as held:
+        return all(_hold(port, held) for port in ports)
+
+
+def _hold(port: int, held: ExitStack) -> bool:
+    candidate = held.enter_context(socket.socket())
+    try:
+        # A port that was used a moment ago and is only waiting out its time counts as free.
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        candidate.bind(("", port))
+        candidate.listen(1)
+    except OSError:
+        return False
+    return True
+
+
+def head_environment(
+    spec: Spec, home: Home, ports: Sequence[int], outer: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The head's environment, which every process and job of the cluster inherits.
+
+    `ports`: of the head, the dashboard, and the metrics of dashboard and autoscaler.
+    """
+    environment = {name: value for name, value in outer.items() if name not in FOREIGN}
+    head, dashboard, dashboard_metrics, autoscaler_metrics = ports
+    environment |= {
+        MARK: home.mark,
+        "SLIPWAY_ROOT": str(spec.root),
+        # Before the head starts: Ray Train's cleaner asks "the" Ray of the machine otherwise.
+        "RAY_ADDRESS": f"127.0.0.1:{head}",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(home.token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "DASHBOARD_METRIC_PORT": str(dashboard_metrics),
+        "AUTOSCALER_METRIC_PORT": str(autoscaler_metrics),
+    }
+    environment.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))
+    # ninja, which compiles DeepSpeed's extensions, is a command of this environment
+    path = [
+        str(Path(sys.executable).parent),
+        *environment.get("PATH", os.defpath).split(os.pathsep),
+    ]
+    environment["PATH"] = os.pathsep.join(dict.fromkeys(path))
+    if not num_gpus():
+        environment.setdefault("DS_ACCELERATOR", "cpu")
+    if spec.cluster.high_availability != "off":
+        environment |= {
+            "RAY_gcs_storage": "rocksdb",
+            "RAY_gcs_storage_path": str(home.head_state),
+        }
+    return environment | _declared(spec)
+
+
+def _declared(spec: Spec) -> dict[str, str]:
+    """`cluster.env` of the spec, with its secrets read."""
+    values: dict[str, str] = {}
+    for name, value in spec.cluster.env.items():
+        if isinstance(value, str):
+            values[name] = value
+        else:
+            from .secrets import read_secret
+
+            values[name] = read_secret(value)
+    return values
