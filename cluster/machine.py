@@ -45,7 +45,6 @@ FOREIGN = frozenset(
         "RAY_TMPDIR",
     )
 )
-)
 
 
 def num_cpus(spec: Spec) -> int:
