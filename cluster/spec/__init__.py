@@ -1,0 +1,51 @@
+"""The one YAML: read, merged, checked, frozen."""
+
+from cluster.spec.capacity import resolve_precision, usable_pools, worker_slots
+from cluster.spec.clusters import ClusterSpec, Pool
+from cluster.spec.condition import ConditionError, Expression, Verdict
+from cluster.spec.data import DataSpec, Split, Tokenizer
+from cluster.spec.document import Spec
+from cluster.spec.grammar import Accelerator, Amount, Money, Range
+from cluster.spec.loading import load
+from cluster.spec.models import AVAILABLE, METRICS, ModelSpec
+from cluster.spec.networks import GPT, NetworkSpec, Pretrained
+from cluster.spec.problems import Problem, SpecError
+from cluster.spec.providers import StorageSpec
+from cluster.spec.references import ModelReference, Secret
+from cluster.spec.train import AdamW, Checkpoint, Schedule, TrainSpec, Zero
+
+__all__ = [
+    "AVAILABLE",
+    "GPT",
+    "METRICS",
+    "Accelerator",
+    "AdamW",
+    "Amount",
+    "Checkpoint",
+    "ClusterSpec",
+    "ConditionError",
+    "DataSpec",
+    "Expression",
+    "ModelReference",
+    "ModelSpec",
+    "Money",
+    "NetworkSpec",
+    "Pool",
+    "Pretrained",
+    "Problem",
+    "Range",
+    "Schedule",
+    "Secret",
+    "Spec",
+    "SpecError",
+    "Split",
+    "StorageSpec",
+    "Tokenizer",
+    "TrainSpec",
+    "Verdict",
+    "Zero",
+    "load",
+    "resolve_precision",
+    "usable_pools",
+    "worker_slots",
+]

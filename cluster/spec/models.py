@@ -1,0 +1,99 @@
+"""One entry of ``models:``, and which models this version can train."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from cluster.spec.data import DataSpec
+from cluster.spec.networks import GPT, NetworkSpec
+from cluster.spec.section import Section, as_list
+from cluster.spec.serving import PromoteSpec, ServeSpec
+from cluster.spec.train import TrainSpec
+from cluster.spec.tune import TuneSpec
+
+AVAILABLE: dict[tuple[str, str], tuple[str, ...]] = {
+    ("text", "generation"): ("gpt", "pretrained"),
+}
+"""What this version can train: domain and task to the networks it has for them."""
+
+TASKS: dict[str, tuple[str, ...]] = {
+    "text": ("generation", "masked-lm", "classification"),
+    "vision": ("classification",),
+    "speech": ("synthesis", "recognition"),
+    "recommendation": ("next-item", "rating"),
+}
+"""The tasks of every domain."""
+
+_LANGUAGE = {"loss": "min", "perplexity": "min"}
+_CLASSES = {"macro_f1": "max", "accuracy": "max", "loss": "min"}
+METRICS: dict[tuple[str, str], dict[str, str]] = {
+    ("text", "generation"): _LANGUAGE
+    | {"accuracy": "max", "bits_per_byte": "min", "nats_per_character": "min"},
+    ("text", "masked-lm"): _LANGUAGE | {"accuracy": "max"},
+    ("text", "classification"): _CLASSES | {"recall": "max"},
+    ("vision", "classification"): {"accuracy": "max", "macro_f1": "max", "top_5": "max"}
+    | {"loss": "min"},
+    ("speech", "synthesis"): {"mel_loss": "min", "alignment": "max", "loss": "min"},
+    ("speech", "recognition"): {"wer": "min", "cer": "min", "loss": "min"},
+    ("recommendation", "next-item"): {"ndcg@10": "max", "hr@10": "max", "loss": "min"},
+    ("recommendation", "rating"): {"rmse": "min", "loss": "min"},
+}
+"""The metrics of every task and which way is better; the first is the default."""
+
+LATENCIES = {"p50_ms": "min", "p99_ms": "min"}
+"""Measured by evaluate for every task; only the gate reads them."""
+
+
+def _default_metric(known: dict[str, Any]) -> str:
+    return next(iter(METRICS.get((known.get("domain", ""), known.get("task", "")), _LANGUAGE)))
+
+
+class ModelSpec(Section):
+    """One model, from its data to its service."""
+
+    domain: Literal["text", "vision", "speech", "recommendation"]
+    """text, vision, speech or recommendation."""
+    task: Literal[
+        "generation",
+        "masked-lm",
+        "classification",
+        "synthesis",
+        "recognition",
+        "next-item",
+        "rating",
+    ]
+    """What the model does: for text generation, masked-lm or classification."""
+    data: DataSpec
+    """What it learns from."""
+    network: NetworkSpec = GPT()
+    """The network: a type and its sizes, or {pretrained: ...}."""
+    metric: str = Field(default_factory=_default_metric)
+    """What "best" means, on validation; by default loss for text generation."""
+    train: TrainSpec = Field(default_factory=dict, validate_default=True)  # type: ignore[assignment]
+    """How it is trained."""
+    tune: TuneSpec | None = None
+    """A search for better values of its keys."""
+    promote: PromoteSpec | None = None
+    """The gate that a version must pass to go live."""
+    serve: ServeSpec | None = None
+    """How it is served over HTTP; not at all by default."""
+    tracking: Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(as_list)] = ()
+    """Where numbers are sent besides storage: wandb, mlflow."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_test_part(cls, data: Any) -> Any:
+        """Language models have no gate that reads a test part, unless the file says so."""
+        if not isinstance(data, dict) or data.get("task") not in ("generation", "masked-lm"):
+            return data
+        source = data.get("data")
+        source = {"source": source} if isinstance(source, str) else source
+        split = source.get("split") or {} if isinstance(source, dict) else None
+        if not isinstance(split, dict) or not isinstance(source, dict) or split.get("test"):
+            return data
+        return data | {"data": source | {"split": split | {"test": 0.0}}}
+
+    @property
+    def direction(self) -> str:
+        """Whether ``metric`` is better as ``min`` or as ``max``."""
+        return METRICS[self.domain, self.task][self.metric]

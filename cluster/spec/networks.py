@@ -1,0 +1,111 @@
+"""The section ``network:`` of a model."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, ValidationInfo, field_validator
+
+from cluster.spec.references import absolute
+from cluster.spec.section import Bool, Count, Section, chosen_by_type, variant
+
+Dropout = Annotated[float, Field(strict=True, ge=0, lt=1)]
+ALL_STAGES = (0, 1, 2, 3)
+
+
+class Network(Section):
+    """What all networks declare."""
+
+    short = "type"
+
+    zero_stages: ClassVar[tuple[int, ...]] = ALL_STAGES
+    """The ZeRO stages that the network can train at."""
+
+
+class GPT(Network):
+    """A decoder that predicts the next token."""
+
+    type: Literal["gpt"] = "gpt"
+    """A causal language model."""
+    style: Literal["gpt2", "llama"] = "gpt2"
+    """gpt2 (learned positions, GELU) or llama (rotary positions, SwiGLU, RMSNorm)."""
+    layers: Count = 4
+    """Number of blocks."""
+    heads: Count = 4
+    """Attention heads; they share the width evenly."""
+    width: Count = 256
+    """Size of the hidden state."""
+    context: Count = 256
+    """Longest sequence in tokens."""
+    dropout: Dropout = 0.0
+    """Share of activations dropped in training."""
+    kv_heads: Count | None = None
+    """Heads of keys and values, for style llama; as many as heads by default."""
+
+
+class Bert(Network):
+    """An encoder that reads the whole text."""
+
+    type: Literal["bert"]
+    """A bidirectional encoder."""
+    layers: Count = 4
+    """Number of blocks."""
+    heads: Count = 4
+    """Attention heads; they share the width evenly."""
+    width: Count = 256
+    """Size of the hidden state."""
+    context: Count = 256
+    """Longest sequence in tokens."""
+    dropout: Dropout = 0.1
+    """Share of activations dropped in training."""
+
+
+class LSTM(Network):
+    """A recurrent network."""
+
+    type: Literal["lstm"]
+    """A long short-term memory network."""
+    layers: Count = 2
+    """Number of layers."""
+    width: Count = 256
+    """Size of the hidden state."""
+    context: Count = 256
+    """Longest sequence in tokens."""
+    dropout: Dropout = 0.1
+    """Share of activations dropped in training."""
+    bidirectional: Bool = True
+    """Whether it reads in both directions."""
+
+
+class Pretrained(Network):
+    """A network that has been trained before."""
+
+    short = None
+
+    pretrained: str
+    """hf://OWNER/NAME, ./FOLDER, a URI, or a model of this file: NAME, NAME@3, NAME@ALIAS."""
+    context: Count | None = None
+    """Longest sequence in tokens; what the network was trained with by default."""
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _from_root(cls, value: Any, info: ValidationInfo) -> Any:
+        folder = isinstance(value, str) and (value.startswith((".", "~")) or "/" in value)
+        return absolute(value, info) if folder else value
+
+
+_by_type = chosen_by_type("gpt").discriminator
+
+
+def _choose(value: Any) -> Any:
+    if isinstance(value, Pretrained) or (isinstance(value, dict) and "pretrained" in value):
+        return "=pretrained"
+    assert callable(_by_type)
+    return _by_type(value)
+
+
+NetworkSpec = Annotated[
+    Annotated[GPT, variant("gpt")]
+    | Annotated[Bert, variant("bert")]
+    | Annotated[LSTM, variant("lstm")]
+    | Annotated[Pretrained, variant("pretrained")],
+    Discriminator(_choose),
+]

@@ -1,0 +1,168 @@
+"""Where a cluster comes from, and where its results are kept."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cluster.spec.references import Place, Secret
+from cluster.spec.section import Count, Section, chosen_by_type, variant
+
+
+class Local(Section):
+    """Ray on this machine, started and ended by us."""
+
+    short = "type"
+
+    type: Literal["local"] = "local"
+    """This machine."""
+
+
+class RayAddress(Section):
+    """A Ray cluster that exists; up and down are refused there."""
+
+    short = "type"
+
+    type: Literal["ray"]
+    """A Ray cluster that exists."""
+    address: str
+    """Address of its dashboard, where jobs are sent: http://HOST:8265."""
+    token: Secret | None = None
+    """The cluster's token, where it asks for one."""
+
+
+class Kubernetes(Section):
+    """RayClusters on Kubernetes, made by the KubeRay operator."""
+
+    short = "type"
+
+    type: Literal["kubernetes"]
+    """Kubernetes with the KubeRay operator."""
+    context: str | None = None
+    """Context of the kubeconfig; the current one by default."""
+    namespace: str = "default"
+    """Namespace that everything is made in."""
+    queue: str | None = None
+    """Kueue's local queue, where the cluster has Kueue."""
+    priority: str | None = None
+    """Priority class of the pods."""
+    image: str | None = None
+    """Container image with this package and its dependencies."""
+    gateway_class: str | None = None
+    """Gateway class for incremental upgrades of the services."""
+    pod: dict[str, Any] = {}
+    """Merged into every pod that is rendered, for what is not foreseen here."""
+
+
+class Host(Section):
+    """One machine that is reached by ssh."""
+
+    short = "address"
+
+    address: str
+    """Name or address."""
+    pool: str | None = None
+    """The pool it belongs to; the only pool by default."""
+
+
+class OnPrem(Section):
+    """Machines of one's own, reached by ssh."""
+
+    short = "type"
+
+    type: Literal["onprem"]
+    """Machines of one's own."""
+    head: str
+    """Name or address of the machine that holds the head."""
+    hosts: tuple[Host, ...]
+    """The machines that hold workers, in order; more than the pools need stand by."""
+    user: str | None = None
+    """User that ssh logs in as; one's own by default."""
+    key: Place | None = None
+    """Private key for ssh; ssh's own choice by default."""
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 22
+    """Port of ssh."""
+
+
+class AWS(Section):
+    """EC2, through Ray's cluster launcher."""
+
+    short = "type"
+
+    type: Literal["aws"]
+    """Amazon EC2."""
+    region: str = "us-east-1"
+    """Region of the machines."""
+    zones: tuple[str, ...] = ()
+    """Availability zones to try, in order; all of the region by default."""
+    profile: str | None = None
+    """Profile of the credentials; the usual search by default."""
+    disk_gb: Count = 200
+    """Size of each machine's disk in GB."""
+
+
+class GCP(Section):
+    """Compute Engine, through Ray's cluster launcher."""
+
+    short = "type"
+
+    type: Literal["gcp"]
+    """Google Compute Engine."""
+    project: str | None = None
+    """Project; that of the credentials by default."""
+    region: str = "us-central1"
+    """Region of the machines."""
+    zones: tuple[str, ...] = ()
+    """Zones to try, in order."""
+    disk_gb: Count = 200
+    """Size of each machine's disk in GB."""
+
+
+class Azure(Section):
+    """Azure virtual machines, through Ray's cluster launcher."""
+
+    short = "type"
+
+    type: Literal["azure"]
+    """Azure virtual machines."""
+    subscription: str | None = None
+    """Subscription; that of the credentials by default."""
+    resource_group: str = "slipway"
+    """Resource group that everything is made in."""
+    region: str = "westeurope"
+    """Location of the machines."""
+    zones: tuple[str, ...] = ()
+    """Availability zones to try, in order."""
+    disk_gb: Count = 200
+    """Size of each machine's disk in GB."""
+
+
+Provider = Annotated[
+    Annotated[Local, variant("local")]
+    | Annotated[RayAddress, variant("ray")]
+    | Annotated[Kubernetes, variant("kubernetes")]
+    | Annotated[OnPrem, variant("onprem")]
+    | Annotated[AWS, variant("aws")]
+    | Annotated[GCP, variant("gcp")]
+    | Annotated[Azure, variant("azure")],
+    chosen_by_type("local"),
+]
+
+
+class StorageSpec(Section):
+    """Where data, runs and models are kept: a folder or an S3 bucket, or a map for more."""
+
+    short = "url"
+
+    url: Place = Field(default="./runs", validate_default=True)
+    """A folder, or s3://BUCKET/PREFIX."""
+    endpoint: str | None = None
+    """URL of an S3 service that is not Amazon's."""
+    region: str | None = None
+    """Region of the bucket."""
+    credentials: Secret | None = None
+    """Secret with access_key_id and secret_access_key; the usual search by default."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of the file system."""
+        return "://" not in self.url

@@ -1,0 +1,169 @@
+"""The section ``train:`` of a model."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+
+from cluster.spec.clusters import at_least_one
+from cluster.spec.grammar import Amount, Range, Seconds, Share
+from cluster.spec.references import Name, Place
+from cluster.spec.section import Bool, Count, Int, NotNegative, Positive, Section
+
+Momentum = Annotated[float, Field(strict=True, ge=0, lt=1)]
+
+
+def _from_one(value: Range) -> Range:
+    if value.min < 1:
+        raise ValueError("must begin at 1 at least")
+    return value
+
+
+def _some(value: Amount) -> Amount:
+    if value.value == 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+def _count_or_auto(value: object) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("must be auto or a whole number of at least 1")
+
+
+def _number_or_auto(value: object) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "auto" or (number and value > 0):  # type: ignore[operator]
+        return value
+    raise ValueError("must be auto or a number above 0")
+
+
+SomeAmount = Annotated[Amount, AfterValidator(_some)]
+Workers = Annotated[Range, AfterValidator(at_least_one), AfterValidator(_from_one)]
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay (arXiv:1711.05101)."""
+
+    short = "type"
+
+    type: Literal["adamw"] = "adamw"
+    """AdamW."""
+    lr: Positive = 3e-4
+    """Peak learning rate."""
+    weight_decay: NotNegative = 0.01
+    """Decay of matrices; biases, norms and embeddings of positions are left alone."""
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
+    """Averaging of the gradient and of its square."""
+    eps: Positive = 1e-8
+    """Added to the root of the averaged square."""
+
+
+class Schedule(Section):
+    """How the learning rate moves over the run."""
+
+    short = "type"
+
+    type: Literal["cosine", "linear", "constant"] = "cosine"
+    """cosine or linear decay, or constant."""
+    warmup: Amount = Amount(0.0, "steps")
+    """How long the learning rate rises to its peak."""
+    final: Share = 0.1
+    """Share of the peak that is left at the end; constant keeps all."""
+
+
+class Zero(Section):
+    """How DeepSpeed's ZeRO divides the training state over workers (arXiv:1910.02054)."""
+
+    stage: Literal["auto", 0, 1, 2, 3] = "auto"
+    """0 divides nothing, 1 the optimizer, 2 gradients too, 3 parameters too; auto takes the
+    lowest that fits."""
+    offload: Literal["none", "cpu", "nvme"] = "none"
+    """Where the optimizer's state is kept, and at stage 3 the parameters."""
+    nvme_path: Place | None = None
+    """Folder on the nodes' disk for offload nvme."""
+
+
+class Checkpoint(Section):
+    """When the training state is saved, and how many are kept."""
+
+    every: SomeAmount = Amount(500.0, "steps")
+    """How often one is saved."""
+    keep: Count = 3
+    """How many of the newest are kept, besides the best."""
+
+
+class Validate(Section):
+    """When the validation part is scored."""
+
+    short = None
+
+    every: SomeAmount
+    """How often; as often as checkpoints by default."""
+
+
+class TrainSpec(Section):
+    """How a model is trained."""
+
+    epochs: Positive | None = None
+    """Passes over the data; 3 when steps are not given either."""
+    steps: Count | None = None
+    """Steps of the optimizer, in place of epochs."""
+    global_batch: Count = 32
+    """Records in a step, over all workers."""
+    micro_batch: Annotated[
+        Literal["auto"] | int,
+        PlainValidator(_count_or_auto),
+        WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+    ] = "auto"
+    """Records that a worker computes at once; the rest of a step is accumulated."""
+    optimizer: AdamW = AdamW()
+    """The optimizer."""
+    clip: NotNegative = 1.0
+    """Largest norm of the gradient; 0 is no bound."""
+    schedule: Schedule = Schedule()
+    """How the learning rate moves."""
+    zero: Zero = Zero()
+    """How the training state is divided over the workers."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of the computation; auto is bf16 where the pool has accelerators, else fp32."""
+    workers: Workers = Range(1, 1)
+    """Training processes; a range is elastic, over the sizes that divide global_batch."""
+    cpus_per_worker: Annotated[
+        Literal["auto"] | float,
+        PlainValidator(_number_or_auto),
+        WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "exclusiveMinimum": 0}]}),
+    ] = "auto"
+    """CPUs of each worker; auto shares out those that the cluster has."""
+    pool: Name | None = None
+    """The pool that workers run in; any by default."""
+    patience: Count | None = None
+    """Validations without a better metric at which training ends; no bound by default."""
+    stall: Seconds = 600.0
+    """Time without a step at which the workers' stacks are logged and they are restarted."""
+    restarts: Annotated[int, Field(strict=True, ge=0)] = 3
+    """How often failed workers are restarted."""
+    seed: Int = 0
+    """Seed of the weights, the order of records and dropout."""
+    activation_checkpointing: Bool = False
+    """Compute activations again in the backward pass, for memory."""
+    compile: Bool = False
+    """Run the network through torch.compile."""
+    checkpoint: Checkpoint = Checkpoint()
+    """When the training state is saved."""
+    validation: Validate = Field(
+        alias="validate", default_factory=lambda known: every_checkpoint(known)
+    )
+    """When the validation part is scored."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _run_length(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("epochs") is None and data.get("steps") is None:
+            return data | {"epochs": 3}
+        return data
+
+
+def every_checkpoint(known: dict[str, Any]) -> Validate:
+    """Validation as often as checkpoints, where the section does not say."""
+    checkpoint = known.get("checkpoint", Checkpoint())
+    return Validate(every=checkpoint.every)
