@@ -1,0 +1,77 @@
+"""The boto3 client and the pyarrow file system for one S3 address, with its credentials."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from cluster.secrets import resolve_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from pyarrow.fs import FileSystem
+
+# These answer only at bucket.host; everything else that is not AWS is safest at host/bucket.
+VIRTUAL_HOSTED = ("aliyuncs.com", "myqcloud.com", "volces.com")
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 20
+NUM_ATTEMPTS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class S3Address:
+    """Where an S3 store is and the name of the secret that opens it; never the secret itself."""
+
+    endpoint: str | None
+    region: str | None
+    credentials: Any | None
+
+    def client(self) -> S3Client:
+        """A new client: few attempts and short timeouts, so that a dead store fails in seconds."""
+        import boto3
+        from botocore.config import Config
+
+        session = boto3.Session(**self._keys("aws_access_key_id", "aws_secret_access_key"))
+        # Checksums that only AWS is sure to know are not sent to other stores.
+        checksums: Literal["when_required", "when_supported"]
+        checksums = "when_required" if self.endpoint else "when_supported"
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": NUM_ATTEMPTS},
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            max_pool_connections=16,
+            s3={"addressing_style": "virtual" if self._virtual() else "path"},
+            request_checksum_calculation=checksums,
+            response_checksum_validation=checksums,
+        )
+        region = self.region or session.region_name or "us-east-1"
+        return session.client("s3", endpoint_url=self.endpoint, region_name=region, config=config)
+
+    def filesystem(self) -> FileSystem:
+        """pyarrow's own client, told the endpoint: it ignores AWS_ENDPOINT_URL at times."""
+        from pyarrow.fs import S3FileSystem
+
+        options: dict[str, Any] = self._keys("access_key", "secret_key")
+        if self.endpoint:
+            parts = urlsplit(self.endpoint)
+            options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc}
+            options["force_virtual_addressing"] = self._virtual()
+        if self.region or self.endpoint:
+            options["region"] = self.region or "us-east-1"
+        return S3FileSystem(
+            connect_timeout=CONNECT_TIMEOUT_S, request_timeout=READ_TIMEOUT_S, **options
+        )
+
+    def _keys(self, access: str, secret: str) -> dict[str, Any]:
+        """The key pair under the names that the library wants; nothing where none is given."""
+        if self.credentials is None:
+            return {}
+        return {
+            access: resolve_key(self.credentials, "access_key"),
+            secret: resolve_key(self.credentials, "secret_key"),
+        }
+
+    def _virtual(self) -> bool:
+        host = urlsplit(self.endpoint).hostname or "" if self.endpoint else ""
+        return not self.endpoint or host.endswith(VIRTUAL_HOSTED)
