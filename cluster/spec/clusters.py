@@ -63,7 +63,7 @@ class ClusterSpec(Section):
 
     provider: Provider = Local()
     """Where the machines come from: local, ray, kubernetes, onprem, aws, gcp or azure."""
-    storage: StorageSpec = Field(default_factory=dict, validate_default=True)  # type: ignore[assignment]
+    storage: StorageSpec = Field(default_factory=dict, validate_default=True)
     """Where data, runs and models are kept: a folder, s3://BUCKET/PREFIX, or a map."""
     head: Head = Head()
     """The node that holds Ray's head."""
@@ -75,7 +75,7 @@ class ClusterSpec(Section):
     """What runs may cost; no bound by default."""
     high_availability: Literal["auto", "off", "embedded", "redis"] = "auto"
     """Where the head's state outlives the head; auto is embedded for local, else off."""
-    env: dict[str, EnvironmentValue] = {}
+    env: dict[str, EnvironmentValue] = Field(default_factory=dict)
     """Environment variables of every process on the cluster: texts or secrets."""
 
     def pool(self, name: str) -> Pool | None:

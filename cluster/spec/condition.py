@@ -8,7 +8,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from cluster.spec.grammar import NUMBER, Scalar, show
 
@@ -80,7 +80,10 @@ class Expression(Scalar):
 
     text: str
     tree: Node
-    json_schema = {"type": "string", "examples": ["accuracy >= 0.9 and p99_ms <= 50"]}
+    json_schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "examples": ["accuracy >= 0.9 and p99_ms <= 50"],
+    }
 
     @classmethod
     def parse(cls, value: object) -> Self:

@@ -63,7 +63,7 @@ class DataSpec(Section):
 
     source: Annotated[tuple[Place, ...], BeforeValidator(as_list), Field(min_length=1)]
     """Path, glob, folder, archive, URI or builtin:NAME, or a list of these."""
-    columns: dict[str, Column] = {}
+    columns: dict[str, Column] = Field(default_factory=dict)
     """Which column holds what: role to the column's name or its position from 0."""
     encoding: str = "auto"
     """Character encoding of the files: auto, utf-8, gb18030, ..."""

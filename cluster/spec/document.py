@@ -10,6 +10,7 @@ from cluster.spec.problems import Problem, SpecError, did_you_mean
 from cluster.spec.references import Name
 from cluster.spec.section import Section
 from cluster.spec.serving import Notify, Services
+from cluster.spec.tree import write_yaml
 
 
 class Spec(Section):
@@ -17,9 +18,9 @@ class Spec(Section):
 
     name: Name = "slipway"
     """Name of the whole: the folder in the storage, and the cluster."""
-    cluster: ClusterSpec = Field(default_factory=dict, validate_default=True)  # type: ignore[assignment]
+    cluster: ClusterSpec = Field(default_factory=dict, validate_default=True)
     """The machines, and what is kept of their work."""
-    models: dict[Name, ModelSpec] = {}
+    models: dict[Name, ModelSpec] = Field(default_factory=dict)
     """Name to model."""
     services: Services = Services()
     """The HTTP address of all served models."""
@@ -43,6 +44,4 @@ class Spec(Section):
     def dump(self) -> str:
         """YAML that loads to this spec: environments are merged, paths absolute, secrets
         still references."""
-        from cluster.spec.tree import write_yaml
-
         return write_yaml(self.model_dump(mode="python", by_alias=True, exclude_unset=True))

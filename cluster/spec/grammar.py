@@ -118,7 +118,7 @@ class Range(Scalar):
 
     min: int
     max: int
-    json_schema = {
+    json_schema: ClassVar[dict[str, Any]] = {
         "type": ["string", "integer"],
         "pattern": r"^[0-9]+\s*\.\.\s*[0-9]+$",
         "examples": ["1..8"],
@@ -152,7 +152,7 @@ class Amount(Scalar):
 
     value: float
     unit: Literal["steps", "epochs", "share"]
-    json_schema = {
+    json_schema: ClassVar[dict[str, Any]] = {
         "type": ["string", "integer"],
         "pattern": rf"^{NUMBER}\s*(steps?|epochs?|%)$",
         "examples": ["500 steps", "1 epoch", "5%"],
@@ -191,7 +191,7 @@ class Money(Scalar):
     value: float
     currency: str
     per: Literal["h", "day", "month"] | None = None
-    json_schema = {
+    json_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
         "pattern": rf"^{NUMBER}\s*[A-Z]{{3}}(/(h|day|month))?$",
         "examples": ["31.2 USD/h"],
@@ -218,7 +218,7 @@ class Accelerator(Scalar):
 
     name: str
     count: int
-    json_schema = {
+    json_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
         "pattern": r"^[A-Za-z][\w.-]*(:[1-9][0-9]*)?$",
         "examples": ["H100:8"],

@@ -14,6 +14,7 @@ from cluster.spec.merge import (
     without_environments,
 )
 from cluster.spec.problems import Problem, SpecError
+from cluster.spec.section import Section
 from cluster.spec.space import check_space
 from cluster.spec.translate import Locator, translate
 from cluster.spec.tree import LARGEST_BYTES, Tree, read_yaml
@@ -47,11 +48,12 @@ def load(
 
 def _parse(tree: Tree, root: Path, deep: bool = True) -> tuple[Spec | None, list[Problem]]:
     locator = Locator(tree)
-    context = {"root": root, "sections": {}}
+    sections: dict[int, type[Section]] = {}
+    context = {"root": root, "sections": sections}
     try:
         spec = Spec.model_validate(locator.plain, context=context)
     except ValidationError as error:
-        return None, translate(error, locator, context["sections"])
+        return None, translate(error, locator, sections)
     if not deep:
         return spec, []
     return spec, check(spec, locator) + check_space(spec, locator, root)

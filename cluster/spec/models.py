@@ -69,7 +69,7 @@ class ModelSpec(Section):
     """The network: a type and its sizes, or {pretrained: ...}."""
     metric: str = Field(default_factory=_default_metric)
     """What "best" means, on validation; by default loss for text generation."""
-    train: TrainSpec = Field(default_factory=dict, validate_default=True)  # type: ignore[assignment]
+    train: TrainSpec = Field(default_factory=dict, validate_default=True)
     """How it is trained."""
     tune: TuneSpec | None = None
     """A search for better values of its keys."""

@@ -14,7 +14,7 @@ ALL_STAGES = (0, 1, 2, 3)
 class Network(Section):
     """What all networks declare."""
 
-    short = "type"
+    short: ClassVar[str | None] = "type"
 
     zero_stages: ClassVar[tuple[int, ...]] = ALL_STAGES
     """The ZeRO stages that the network can train at."""

@@ -49,7 +49,7 @@ class Kubernetes(Section):
     """Container image with this package and its dependencies."""
     gateway_class: str | None = None
     """Gateway class for incremental upgrades of the services."""
-    pod: dict[str, Any] = {}
+    pod: dict[str, Any] = Field(default_factory=dict)
     """Merged into every pod that is rendered, for what is not foreseen here."""
 
 

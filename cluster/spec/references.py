@@ -4,7 +4,7 @@ import os.path
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BeforeValidator,
@@ -26,7 +26,7 @@ class Secret(Scalar):
 
     name: str
     key: str | None = None
-    json_schema = {
+    json_schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {"secret": {"type": "string"}},
         "required": ["secret"],
@@ -56,7 +56,10 @@ class ModelReference(Scalar):
 
     name: str
     version: int | str | None = None
-    json_schema = {"type": "string", "examples": ["tickets@3", "tickets@production"]}
+    json_schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "examples": ["tickets@3", "tickets@production"],
+    }
 
     @classmethod
     def parse(cls, value: object) -> Self:

@@ -33,7 +33,7 @@ class Batch(Section):
 class ServeSpec(Section):
     """How a model is served over HTTP."""
 
-    traffic: dict[Name, Share] = {"production": 1.0}
+    traffic: dict[Name, Share] = Field(default_factory=lambda: {"production": 1.0})
     """Share of the requests that each alias answers; together 100%."""
     replicas: Annotated[Range, AfterValidator(at_least_one)] = Range(1, 1)
     """Replicas; a range follows the load, and from 0 sleeps without any."""

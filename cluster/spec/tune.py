@@ -95,7 +95,7 @@ class Dimension(Section):
     """A whole number of a range, all alike."""
     log_integer: Range | None = Field(default=None, alias="logint")
     """A whole number of a range from 1 on, all magnitudes alike."""
-    when: dict[str, Value] = {}
+    when: dict[str, Value] = Field(default_factory=dict)
     """Other keys of the space and the value (or list of values) each must have."""
 
     @model_validator(mode="before")
