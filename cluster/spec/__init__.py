@@ -1,6 +1,6 @@
 """The one YAML: read, merged, checked, frozen."""
 
-from cluster.spec.capacity import resolve_precision, usable_pools, worker_slots
+from cluster.spec.capacity import resolve_precision, usable_pools, worker_sizes, worker_slots
 from cluster.spec.clusters import ClusterSpec, Pool
 from cluster.spec.condition import ConditionError, Expression, Verdict
 from cluster.spec.data import DataSpec, Split, Tokenizer
@@ -12,6 +12,7 @@ from cluster.spec.networks import GPT, NetworkSpec, Pretrained
 from cluster.spec.problems import Problem, SpecError
 from cluster.spec.providers import StorageSpec
 from cluster.spec.references import ModelReference, Secret
+from cluster.spec.space import with_values
 from cluster.spec.train import AdamW, Checkpoint, Schedule, TrainSpec, Zero
 
 __all__ = [
@@ -47,5 +48,7 @@ __all__ = [
     "load",
     "resolve_precision",
     "usable_pools",
+    "with_values",
+    "worker_sizes",
     "worker_slots",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from cluster.spec.clusters import ClusterSpec, Pool
-from cluster.spec.providers import Local
+from cluster.spec.providers import AWS, GCP, Azure, Kubernetes, Local
 from cluster.spec.train import TrainSpec
 
 
@@ -37,6 +37,18 @@ def worker_slots(cluster: ClusterSpec, train: TrainSpec) -> int | None:
         )
     if any(pool.cpus for pool in pools):
         return sum(pool.nodes.max * int((pool.cpus or 0) / cpus) for pool in pools)
-    if not cluster.pools and isinstance(cluster.provider, Local):
+    if cluster.pools:
+        return None
+    if isinstance(cluster.provider, Local):
         return int((cluster.head.cpus or os.cpu_count() or 1) / cpus)
+    if isinstance(cluster.provider, Kubernetes | AWS | GCP | Azure):
+        return int((cluster.head.cpus or 0) / cpus)
     return None
+
+
+def worker_sizes(train: TrainSpec) -> tuple[int, ...]:
+    """The numbers of workers allowed by ``workers`` that share ``global_batch`` evenly."""
+    micro = 1 if train.micro_batch == "auto" else train.micro_batch
+    most = min(train.workers.max, train.global_batch)
+    sizes = range(train.workers.min, most + 1)
+    return tuple(size for size in sizes if train.global_batch % (size * micro) == 0)

@@ -44,4 +44,7 @@ class Spec(Section):
     def dump(self) -> str:
         """YAML that loads to this spec: environments are merged, paths absolute, secrets
         still references."""
-        return write_yaml(self.model_dump(mode="python", by_alias=True, exclude_unset=True))
+        plain = self.model_dump(by_alias=True, exclude_unset=True)
+        # the default folder depends on where the file lies, so it is always written
+        storage = {"url": self.cluster.storage.url} | plain.get("cluster", {}).get("storage", {})
+        return write_yaml(plain | {"cluster": plain.get("cluster", {}) | {"storage": storage}})

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,9 +15,10 @@ from cluster.spec.merge import (
     without_environments,
 )
 from cluster.spec.problems import Problem, SpecError
+from cluster.spec.salvage import salvage, still_means
 from cluster.spec.section import Section
 from cluster.spec.space import check_space
-from cluster.spec.translate import Locator, translate
+from cluster.spec.translate import Finding, Locator, explain
 from cluster.spec.tree import LARGEST_BYTES, Tree, read_yaml
 
 
@@ -42,21 +44,33 @@ def load(
     problems = sorted(dict.fromkeys(found + problems), key=lambda p: (p.file, p.line or 0))
     if problems or spec is None:
         raise SpecError(problems)
-    spec._root = folder
     return spec
 
 
-def _parse(tree: Tree, root: Path, deep: bool = True) -> tuple[Spec | None, list[Problem]]:
+def _parse(tree: Tree, root: Path) -> tuple[Spec | None, list[Problem]]:
+    """The spec, if it has no problems, and all that it has."""
     locator = Locator(tree)
+    spec, found = _validate(locator.plain, root)
+    if spec is not None:
+        found = [*check(spec), *check_space(spec)]
+    else:
+        rest, lost = salvage(locator.plain, found)
+        spec = None if ("cluster",) in lost else _validate(rest, root)[0]
+        checked = [*check(spec), *check_space(spec)] if spec else []
+        found += [(message, path) for message, path in checked if still_means(path, lost)]
+    problems = [locator.problem(message, *path) for message, path in found]
+    return (None if problems else spec), problems
+
+
+def _validate(plain: Any, root: Path) -> tuple[Spec | None, list[Finding]]:
+    """The spec, or what is wrong with single keys and values."""
     sections: dict[int, type[Section]] = {}
-    context = {"root": root, "sections": sections}
     try:
-        spec = Spec.model_validate(locator.plain, context=context)
+        spec = Spec.model_validate(plain, context={"root": root, "sections": sections})
     except ValidationError as error:
-        return None, translate(error, locator, sections)
-    if not deep:
-        return spec, []
-    return spec, check(spec, locator) + check_space(spec, locator, root)
+        return None, explain(error, plain, sections)
+    spec._root = root
+    return spec, []
 
 
 def _other_environments(tree: Tree, chosen: str | None, root: Path) -> list[Problem]:
@@ -65,7 +79,11 @@ def _other_environments(tree: Tree, chosen: str | None, root: Path) -> list[Prob
     problems: list[Problem] = []
     for name in (part.value or {}) if part else ():
         if name != chosen:
-            _, found = _parse(apply_environment(tree, name), root, deep=False)
+            locator = Locator(apply_environment(tree, name))
+            found = [
+                locator.problem(message, *path)
+                for message, path in _validate(locator.plain, root)[1]
+            ]
             problems += [p for p in found if p.path.startswith(f"environments.{name}.")]
     return problems
 

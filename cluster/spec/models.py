@@ -40,6 +40,17 @@ METRICS: dict[tuple[str, str], dict[str, str]] = {
 }
 """The metrics of every task and which way is better; the first is the default."""
 
+BUILTINS = ("python-docs", "python-source", "docstrings", "digits", "imports", "spoken")
+"""Sources that need no download, as builtin:NAME."""
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "text": ("text", "label"),
+    "vision": ("image", "label"),
+    "speech": ("audio", "text", "speaker"),
+    "recommendation": ("user", "item", "rating", "time"),
+}
+"""What a column can be to a domain."""
+
 LATENCIES = {"p50_ms": "min", "p99_ms": "min"}
 """Measured by evaluate for every task; only the gate reads them."""
 

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from cluster.spec.clusters import at_least_one
 from cluster.spec.grammar import Amount, Range, Seconds, Share
-from cluster.spec.references import Name, Place
+from cluster.spec.references import Name
 from cluster.spec.section import Bool, Count, Int, NotNegative, Positive, Section
 
 Momentum = Annotated[float, Field(strict=True, ge=0, lt=1)]
@@ -79,7 +79,7 @@ class Zero(Section):
     lowest that fits."""
     offload: Literal["none", "cpu", "nvme"] = "none"
     """Where the optimizer's state is kept, and at stage 3 the parameters."""
-    nvme_path: Place | None = None
+    nvme_path: Annotated[str, Field(pattern="^/")] | None = None
     """Folder on the nodes' disk for offload nvme."""
 
 
@@ -104,10 +104,12 @@ class Validate(Section):
 class TrainSpec(Section):
     """How a model is trained."""
 
-    epochs: Positive | None = None
-    """Passes over the data; 3 when steps are not given either."""
     steps: Count | None = None
     """Steps of the optimizer, in place of epochs."""
+    epochs: Positive | None = Field(
+        default_factory=lambda known: None if known.get("steps") else 3.0
+    )
+    """Passes over the data; 3 by default where steps are not given."""
     global_batch: Count = 32
     """Records in a step, over all workers."""
     micro_batch: Annotated[
@@ -154,13 +156,6 @@ class TrainSpec(Section):
         alias="validate", default_factory=lambda known: every_checkpoint(known)
     )
     """When the validation part is scored."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _run_length(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("epochs") is None and data.get("steps") is None:
-            return data | {"epochs": 3}
-        return data
 
 
 def every_checkpoint(known: dict[str, Any]) -> Validate:

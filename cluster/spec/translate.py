@@ -11,6 +11,8 @@ from cluster.spec.section import Section, keys
 from cluster.spec.tree import Tree
 
 Path = tuple[str | int, ...]
+Finding = tuple[str, Path]
+"""What is wrong, and the path of the key that is to be changed."""
 _BOUNDS = {"greater_than": "above", "greater_than_equal": "at least"} | {
     "less_than": "below",
     "less_than_equal": "at most",
@@ -36,14 +38,13 @@ class Locator:
 
     def problem(self, message: str, *path: str | int) -> Problem:
         """A problem at a path: the nearest part that was written gives file and line."""
-        at, prefix = self.tree, ""
+        at = self.tree
         for key in path:
             part = _child(at.value, key)
             if part is None:
                 break
             at = part
-        file, line, prefix = at.file, at.line, at.prefix
-        return Problem(message, file, line, prefix + dotted(path))
+        return Problem(message, at.file, at.line, at.prefix + dotted(path))
 
 
 def _child(value: Any, key: str | int) -> Any:
@@ -60,19 +61,20 @@ def dotted(path: Sequence[str | int]) -> str:
     return text.removeprefix(".")
 
 
-def translate(
-    error: ValidationError, locator: Locator, sections: dict[int, type[Section]]
-) -> list[Problem]:
-    """Every error as a problem."""
-    problems = []
+def explain(
+    error: ValidationError, plain: Any, sections: dict[int, type[Section]]
+) -> list[Finding]:
+    """Every error in plain words, and the path in the plain values that it is about."""
+    found = []
     for detail in error.errors(include_url=False):
-        path, parent = _place(detail["loc"], locator.plain)
+        path, parent = _place(detail["loc"], plain)
         kind = detail["type"]
         if kind in ("union_tag_invalid", "union_tag_not_found"):
             path = (*path, "type") if isinstance(detail["input"], dict) else path
-        message = _message(detail, path, sections.get(id(parent)))
-        problems.append(locator.problem(message, *path))
-    return problems
+        elif kind == "default_factory_not_called":
+            continue  # what it depends on has an error of its own
+        found.append((_message(detail, path, sections.get(id(parent))), path))
+    return found
 
 
 def _place(loc: tuple[int | str, ...], plain: Any) -> tuple[Path, Any]:
