@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 Columns = dict[str, NDArray[Any]]
-"""A batch of rows, one array per column: [batch, width] where every row is as wide, else [batch]."""
+"""A batch of rows, an array per column: [batch, width] for fixed-size lists, else [batch]."""
 
 ROWS_PER_BATCH = 8192
 
@@ -38,7 +38,7 @@ class RowsError(ValueError):
 
 
 class Rows:
-    """Rows of a mapped Arrow IPC file. Reading is thread-safe; nothing is copied but what is taken."""
+    """Rows of a mapped Arrow IPC file. Thread-safe; nothing is copied but what is taken."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,10 +129,11 @@ def _locked(path: Path) -> Iterator[None]:
 def _as_numpy(column: pa.Array) -> NDArray[Any]:
     """A view of fixed-width values, [rows, width] for fixed-size lists; objects for the others."""
     if pa.types.is_fixed_size_list(column.type):
-        values = column.flatten().to_numpy(zero_copy_only=True)
+        values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=True)
         return values.reshape(len(column), column.type.list_size)
     if pa.types.is_primitive(column.type):
-        return column.to_numpy(zero_copy_only=not pa.types.is_boolean(column.type))
+        plain: NDArray[Any] = column.to_numpy(zero_copy_only=not pa.types.is_boolean(column.type))
+        return plain
     raise RowsError(f"rows cannot hold a column of type {column.type}")
 
 

@@ -7,22 +7,70 @@ knows which domain it is.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import pyarrow as pa
+
+from jobs.domains.files import Source
+
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from cluster.spec import ModelSpec
 
 MODULES = {("text", "generation"): "jobs.domains.text.generation"}
-"""Each module has `open_domain`, `open_preparation` and `load`."""
+"""Each module has `open_domain` and `load`."""
+PREPARATIONS = {("text", "generation"): "jobs.domains.text.preparation"}
+"""Each module has `open_preparation`, and imports no torch: it runs in short-lived processes."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Encoded records of one split, in order, with what they count for in the manifest."""
+
+    split: str
+    rows: pa.RecordBatch
+    counts: dict[str, int]
+
+
+class Preparation(Protocol):
+    """From a user's files to rows; picklable, so that `encode` runs in many processes.
+
+    The calls come in the order of the methods. All raise DataError for what a user can mend.
+    """
+
+    def sources(self) -> list[Source]:
+        """The files, in an order that does not change."""
+
+    def settings(self) -> dict[str, Any]:
+        """The parts of the spec that decide what the rows are, for the digest of the data."""
+
+    def inspect(self, source: Source) -> dict[str, Any]:
+        """Reads a file once; JSON with at least "sha256". Depends on nothing but the file,
+        `settings` and the Python that runs."""
+
+    def plan(self, inspections: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Divides the work of all files into `num_pieces`; what the manifest says of it."""
+
+    num_pieces: int
+    """Parts that can be encoded apart, in order."""
+
+    def fit(self, folder: Path, report: Callable[[str], None]) -> None:
+        """Learns from the training split (a vocabulary, labels); writes the processor's files."""
+
+    def encode(self, piece: int) -> Iterator[Block]:
+        """The rows or values of one piece; the only part that runs in other processes."""
+
+    def pack(self, blocks: Iterable[Block]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """(split, rows) for the shards, in memory that does not grow with the data."""
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Per split what was packed: "rows" and the domain's own. DataError where too little."""
 
 
 class Domain(Protocol):
@@ -73,6 +121,12 @@ def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = Non
     `pretrained` the local folder of the network to start from, where the spec names a version."""
     module = _module(model.domain, model.task)
     return cast(Domain, module.open_domain(model, processor, pretrained))
+
+
+def open_preparation(model: ModelSpec, pretrained: Path | None = None) -> Preparation:
+    """How the data of a model is prepared; arguments as in `open_domain`. Loads no torch."""
+    module = import_module(PREPARATIONS[model.domain, model.task])
+    return cast(Preparation, module.open_preparation(model, pretrained))
 
 
 def load(domain: str, task: str, folder: Path, device: str = "cpu") -> Loaded:

@@ -64,7 +64,7 @@ class Generation:
         return functional.cross_entropy(logits, batch["labels"].flatten(), ignore_index=IGNORED)
 
     def score(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, float]:
-        """Sums of nats and tokens, and of the nats, characters and bytes of tokens that are text."""
+        """Sums of nats and tokens, and of nats, characters and bytes of tokens that are text."""
         labels = batch["labels"].flatten()
         nats = functional.cross_entropy(
             _logits(network, batch), labels, ignore_index=IGNORED, reduction="none"

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+from jobs.domains.text.pretrained import source_of
 
 if TYPE_CHECKING:
     from jobs.domains.text.vocabulary import Vocabulary
@@ -20,25 +22,12 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 def build(network: Any, vocabulary: Vocabulary, pretrained: Path | None) -> nn.Module:
     """The network of a spec in fp32: GPT-2, Llama, or a folder of transformers' making."""
-    if hasattr(network, "pretrained"):
-        source = pretrained_source(network.pretrained, pretrained)
+    source = source_of(network, pretrained)
+    if source is not None:
         return load_network(source, dtype=torch.float32)
     config = (_llama if network.style == "llama" else _gpt2)(network, vocabulary)
     built: nn.Module = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     return built
-
-
-def context_of(network: Any, pretrained: Path | None = None) -> int:
-    """Tokens that the network sees at once."""
-    if network.context is not None or not hasattr(network, "pretrained"):
-        return int(network.context)
-    config = AutoConfig.from_pretrained(pretrained_source(network.pretrained, pretrained))
-    return min(int(getattr(config, "max_position_embeddings", 1024)), 1024)
-
-
-def pretrained_source(name: str, folder: Path | None) -> str:
-    """What transformers loads: the resolved folder of a version, a folder, or a hub name."""
-    return str(folder) if folder is not None else name.removeprefix("hf://")
 
 
 def load_network(source: str, dtype: torch.dtype | str = "auto") -> nn.Module:

@@ -6,7 +6,7 @@ A vocabulary is a folder that plain transformers read too (`tokenizer.json`,
 
 import json
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,26 @@ Ids = NDArray[np.int32]
 
 
 class Vocabulary:
-    """A tokenizer read from its folder. Picklable by folder; not thread-safe while encoding."""
+    """A tokenizer read from its folder; pickles with its content, for other machines."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a text is only text
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        path = folder / "tokenizer_config.json"
+        config = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        self._setup((folder / "tokenizer.json").read_text("utf-8"), config.get("eos_token"))
+
+    def __getstate__(self) -> tuple[str, str]:
+        return self._text, self._mark
+
+    def __setstate__(self, state: tuple[str, str]) -> None:
+        self._setup(*state)
+
+    def _setup(self, text: str, mark: Any) -> None:
+        self._text, self._mark = text, mark["content"] if isinstance(mark, dict) else mark
+        self._document = json.loads(text)
+        self._tokenizer = _open(text)
         self.size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.end = self._end()
-        self._is_character = _is_character(json.loads(self._tokenizer.to_str()))
-
-    def __reduce__(self) -> tuple[type["Vocabulary"], tuple[Path]]:
-        return Vocabulary, (self.folder,)
+        self._is_character = _is_character(self._document)
 
     def encode(self, text: str) -> Ids:
         """Token ids of a text, without marks at its ends."""
@@ -59,9 +65,9 @@ class Vocabulary:
 
     def _tokens(self) -> Iterator[tuple[str, str]]:
         """(kind, token) of each id in order; kind is "mark", "bytes", "pieces" or "plain"."""
-        document = json.loads(self._tokenizer.to_str())
-        marks = {token["content"] for token in document["added_tokens"] if token["special"]}
-        kind = _kind(document)
+        added = self._document["added_tokens"]
+        marks = {token["content"] for token in added if token["special"]}
+        kind = _kind(self._document)
         for i in range(self.size):
             token = self._tokenizer.id_to_token(i) or ""
             if self._is_character and token == UNKNOWN:
@@ -79,13 +85,10 @@ class Vocabulary:
         return table
 
     def _end(self) -> int:
-        path = self.folder / "tokenizer_config.json"
-        mark = json.loads(path.read_text("utf-8")).get("eos_token") if path.exists() else None
-        mark = mark["content"] if isinstance(mark, dict) else mark
-        number = self._tokenizer.token_to_id(mark) if mark else None
+        number = self._tokenizer.token_to_id(self._mark) if self._mark else None
         if number is None:
             raise ValueError(
-                f"{self.folder}: the tokenizer has no end-of-text token; "
+                "the tokenizer has no end-of-text token; "
                 'name one as "eos_token" in its tokenizer_config.json'
             )
         return int(number)
@@ -110,8 +113,8 @@ def train_characters(texts: Iterable[str], size: int, folder: Path) -> Vocabular
     """The most frequent characters, at most `size` with the two marks, written to `folder`."""
     counts = np.zeros(0x110000, np.int64)
     for text in texts:
-        points, times = np.unique(_code_points(text), return_counts=True)
-        counts[points] += times
+        present, times = np.unique(_code_points(text), return_counts=True)
+        counts[present] += times
     points = np.flatnonzero(counts)
     kept = points[np.argsort(-counts[points], kind="stable")][: max(0, size - 2)]
     words = [END, UNKNOWN, *(chr(point) for point in sorted(kept.tolist()))]
@@ -121,22 +124,6 @@ def train_characters(texts: Iterable[str], size: int, folder: Path) -> Vocabular
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens([END, UNKNOWN])
     return _save(tokenizer, folder)
-
-
-def copy_pretrained(source: str, folder: Path) -> Vocabulary:
-    """The fast tokenizer of a transformers folder or hub name, written to `folder`."""
-    from transformers import AutoTokenizer  # slow to import, and needed here only
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"network.pretrained {source}: no tokenizer could be loaded: {error}"
-        ) from error
-    if not tokenizer.is_fast:
-        raise ValueError(f"network.pretrained {source}: has no tokenizer.json; save it with one")
-    tokenizer.save_pretrained(folder)
-    return Vocabulary(folder)
 
 
 def _save(tokenizer: Tokenizer, folder: Path) -> Vocabulary:
@@ -153,6 +140,16 @@ def _save(tokenizer: Tokenizer, folder: Path) -> Vocabulary:
     text = json.dumps(config, indent=2, sort_keys=True)
     (folder / "tokenizer_config.json").write_text(text + "\n", "utf-8")
     return Vocabulary(folder)
+
+
+@lru_cache(maxsize=4)
+def _open(text: str) -> Tokenizer:
+    """Opened once a process, as it may take longer than a small piece of work."""
+    tokenizer = Tokenizer.from_str(text)
+    tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a text is only text
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:

@@ -1,0 +1,179 @@
+"""The files behind `data.source`: paths, folders, globs and URIs, found in one fixed order."""
+
+import fnmatch
+import glob
+import gzip
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pyarrow import fs
+
+BUILTIN = "builtin:"
+GLOB = frozenset("*?[")
+
+
+class DataError(ValueError):
+    """Something about the user's data; the text names the file and the next step."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file, or one built-in corpus, with what tells whether it has changed."""
+
+    path: str
+    """Absolute local path, URI, or "builtin:NAME"."""
+    part: str = ""
+    """The split that it was given for; "" where the spec's shares decide."""
+    named: bool = True
+    """Asked for by its own name, not found in a folder or by a glob."""
+    size: int = 0
+    modified_ns: int = 0
+
+    @property
+    def is_builtin(self) -> bool:
+        return self.path.startswith(BUILTIN)
+
+    @property
+    def suffix(self) -> str:
+        """In lower case, without ".gz"."""
+        return Path(self.path.lower().removesuffix(".gz")).suffix
+
+    @property
+    def is_packed(self) -> bool:
+        return self.path.lower().endswith(".gz")
+
+
+def find_sources(paths: Sequence[str], suffixes: frozenset[str], part: str = "") -> list[Source]:
+    """All files behind the paths: in the order given, folders and globs sorted by name.
+
+    Folders give files with `suffixes` (".gz" of these too) at any depth, none that is hidden.
+    Raises DataError where a path is missing, unreadable, or leads to no file.
+    """
+    found: dict[str, Source] = {}
+    for path in paths:
+        for source in _find(path, suffixes, part):
+            found.setdefault(source.path, source)
+    if not found:
+        raise DataError("data.source names no file")
+    return list(found.values())
+
+
+def open_source(source: Source) -> IO[bytes]:
+    """The file's bytes, unpacked where it is gzip; reading raises DataError through `explain`."""
+    raw = _open(source.path)
+    return gzip.GzipFile(fileobj=raw) if source.is_packed else raw  # type: ignore[return-value]
+
+
+def open_raw(source: Source) -> IO[bytes]:
+    """The file's bytes as they are stored; seekable."""
+    return _open(source.path)
+
+
+def digest_of(source: Source) -> str:
+    """SHA-256 in hex of the file's bytes as they are stored."""
+    digest = hashlib.sha256()
+    try:
+        with _open(source.path) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise explain(source.path, error) from error
+    return digest.hexdigest()
+
+
+def explain(path: str, error: Exception) -> DataError:
+    """A user's message for what reading a file raised."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: no such file; check data.source")
+    if isinstance(error, PermissionError):
+        return DataError(f"{path}: may not be read by this user; check its permissions (chmod +r)")
+    if isinstance(error, EOFError):
+        return DataError(f"{path}: the gzip file is cut off; copy or download it again")
+    if isinstance(error, gzip.BadGzipFile):
+        return DataError(f"{path}: is not gzip inside; rename it without .gz or copy it again")
+    return DataError(f"{path}: cannot be read: {error}")
+
+
+def _find(path: str, suffixes: frozenset[str], part: str) -> list[Source]:
+    if path.startswith(BUILTIN):
+        return [Source(path, part)]
+    if "://" in path:
+        return _find_remote(path, suffixes, part)
+    if GLOB & set(path) and not os.path.exists(path):
+        names = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
+        if not names:
+            raise DataError(f"{path}: no file matches; check data.source")
+        return [_local(name, part, named=False) for name in names]
+    if os.path.isdir(path):
+        names = [str(name) for name in sorted(Path(path).rglob("*")) if name.is_file()]
+        return [_local(name, part, named=False) for name in _wanted(path, names, suffixes)]
+    return [_local(path, part, named=True)]
+
+
+def _local(path: str, part: str, named: bool) -> Source:
+    path = os.path.abspath(path)
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise explain(path, error) from error
+    if not os.access(path, os.R_OK):
+        raise explain(path, PermissionError())
+    return Source(path, part, named, state.st_size, state.st_mtime_ns)
+
+
+def _wanted(folder: str, names: list[str], suffixes: frozenset[str]) -> list[str]:
+    below = {name: name[len(folder) :].strip("/") for name in names}
+    seen = [n for n in names if not any(p.startswith(".") for p in below[n].split("/"))]
+    kept = [n for n in seen if Source(n).suffix in suffixes]
+    if not kept:
+        others = sorted({Path(name).suffix or Path(name).name for name in seen})[:8]
+        raise DataError(
+            f"{folder}: holds none of {', '.join(sorted(suffixes))}"
+            + (f" (only {', '.join(others)})" if others else " (it is empty)")
+            + "; name the files or a glob in data.source"
+        )
+    return kept
+
+
+def _find_remote(uri: str, suffixes: frozenset[str], part: str) -> list[Source]:
+    scheme = uri.split("://")[0]
+    fixed = uri
+    while GLOB & set(fixed):
+        fixed = fixed.rpartition("/")[0]
+    try:
+        system, path = fs.FileSystem.from_uri(fixed)
+        info = system.get_file_info(path)
+        if info.type == fs.FileType.NotFound:
+            raise DataError(f"{uri}: nothing is there; check data.source")
+        infos = [info]
+        if info.type == fs.FileType.Directory:
+            infos = system.get_file_info(fs.FileSelector(path, recursive=True))
+    except (OSError, ValueError) as error:
+        raise explain(uri, error) if isinstance(error, OSError) else error from error
+    files = {f"{scheme}://{i.path}": i for i in infos if i.type == fs.FileType.File}
+    if fixed != uri:
+        names = sorted(name for name in files if fnmatch.fnmatch(name, uri))
+    else:
+        names = sorted(files) if list(files) == [uri] else _wanted(uri, sorted(files), suffixes)
+    if not names:
+        raise DataError(f"{uri}: no file matches; check data.source")
+    return [_remote(name, part, name == uri, files[name]) for name in names]
+
+
+def _remote(uri: str, part: str, named: bool, info: Any) -> Source:
+    return Source(uri, part, named, int(info.size or 0), int(info.mtime_ns or 0))
+
+
+def _open(path: str) -> IO[bytes]:
+    try:
+        if "://" not in path:
+            return open(path, "rb")
+        system, inside = fs.FileSystem.from_uri(path)
+        opened: IO[bytes] = system.open_input_file(inside)
+        return opened
+    except OSError as error:
+        raise explain(path, error) from error
