@@ -6,7 +6,7 @@ from cluster.spec.condition import ConditionError, Expression, Verdict
 from cluster.spec.data import DataSpec, Split, Tokenizer
 from cluster.spec.document import Spec
 from cluster.spec.grammar import Accelerator, Amount, Money, Range
-from cluster.spec.loading import load
+from cluster.spec.loading import load, parse_model
 from cluster.spec.models import AVAILABLE, METRICS, ModelSpec
 from cluster.spec.networks import GPT, NetworkSpec, Pretrained
 from cluster.spec.problems import Problem, SpecError
@@ -46,6 +46,7 @@ __all__ = [
     "Verdict",
     "Zero",
     "load",
+    "parse_model",
     "resolve_precision",
     "usable_pools",
     "with_values",

@@ -82,6 +82,7 @@ class Expression(Scalar):
     tree: Node
     json_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
+        "x-kind": "condition",
         "examples": ["accuracy >= 0.9 and p99_ms <= 50"],
     }
 

@@ -28,7 +28,11 @@ def _part(value: object, info: ValidationInfo) -> float | str:
     return parse_share(value)
 
 
-Part = Annotated[float | str, PlainValidator(_part), WithJsonSchema({"type": ["string", "number"]})]
+Part = Annotated[
+    float | str,
+    PlainValidator(_part),
+    WithJsonSchema({"type": ["string", "number"], "x-kind": "share or path"}),
+]
 
 
 class Split(Section):

@@ -68,18 +68,21 @@ def show(value: object) -> str:
     return text if len(text) <= 60 else text[:56] + '..."'
 
 
-def _schema(*kinds: str, pattern: str | None = None, example: object = None) -> WithJsonSchema:
-    schema: dict[str, Any] = {"type": list(kinds) if len(kinds) > 1 else kinds[0]}
-    if pattern:
-        schema["pattern"] = pattern
-    return WithJsonSchema(schema | {"examples": [example]})
+def _schema(kind: str, *types: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": list(types), "examples": [example], "x-kind": kind})
 
 
 Seconds = Annotated[
-    float, PlainValidator(parse_duration), _schema("string", "number", example="10m")
+    float,
+    PlainValidator(parse_duration),
+    _schema("duration", "string", "number", example="10m"),
 ]
-Bytes = Annotated[int, PlainValidator(parse_size), _schema("string", "integer", example="8Gi")]
-Share = Annotated[float, PlainValidator(parse_share), _schema("string", "number", example="10%")]
+Bytes = Annotated[
+    int, PlainValidator(parse_size), _schema("size", "string", "integer", example="8Gi")
+]
+Share = Annotated[
+    float, PlainValidator(parse_share), _schema("share", "string", "number", example="10%")
+]
 
 
 class Scalar:
@@ -121,6 +124,7 @@ class Range(Scalar):
     json_schema: ClassVar[dict[str, Any]] = {
         "type": ["string", "integer"],
         "pattern": r"^[0-9]+\s*\.\.\s*[0-9]+$",
+        "x-kind": "range",
         "examples": ["1..8"],
     }
 
@@ -155,6 +159,7 @@ class Amount(Scalar):
     json_schema: ClassVar[dict[str, Any]] = {
         "type": ["string", "integer"],
         "pattern": rf"^{NUMBER}\s*(steps?|epochs?|%)$",
+        "x-kind": "amount",
         "examples": ["500 steps", "1 epoch", "5%"],
     }
 
@@ -194,6 +199,7 @@ class Money(Scalar):
     json_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
         "pattern": rf"^{NUMBER}\s*[A-Z]{{3}}(/(h|day|month))?$",
+        "x-kind": "money",
         "examples": ["31.2 USD/h"],
     }
 
@@ -221,6 +227,7 @@ class Accelerator(Scalar):
     json_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
         "pattern": r"^[A-Za-z][\w.-]*(:[1-9][0-9]*)?$",
+        "x-kind": "accelerator",
         "examples": ["H100:8"],
     }
 

@@ -1,6 +1,6 @@
 """From a file to a checked spec."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from cluster.spec.merge import (
     check_environments,
     without_environments,
 )
+from cluster.spec.models import ModelSpec
 from cluster.spec.problems import Problem, SpecError
 from cluster.spec.salvage import salvage, still_means
 from cluster.spec.section import Section
@@ -45,6 +46,12 @@ def load(
     if problems or spec is None:
         raise SpecError(problems)
     return spec
+
+
+def parse_model(document: Mapping[str, Any]) -> ModelSpec:
+    """The model that a bundle's ``spec`` holds: dumped once, so that all paths are absolute."""
+    context: dict[str, Any] = {"root": Path("/"), "sections": {}}
+    return ModelSpec.model_validate(document, context=context)
 
 
 def _parse(tree: Tree, root: Path) -> tuple[Spec | None, list[Problem]]:

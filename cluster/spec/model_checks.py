@@ -16,6 +16,11 @@ Findings = Iterator[Finding]
 
 
 def _available(_: Spec, __: str, model: ModelSpec) -> Findings:
+    yield from available(model)
+
+
+def available(model: ModelSpec) -> Findings:
+    """What of a model this version cannot train."""
     tasks = TASKS[model.domain]
     if model.task not in tasks:
         hint = did_you_mean(model.task, tasks)
@@ -156,7 +161,8 @@ def _room(spec: Spec, _: str, model: ModelSpec) -> Findings:
         remedy = "use fewer workers, or declare the CPUs to use as cluster.head.cpus"
     elif not pools:
         remedy = "add cluster.pools"
-    message = f"{train.workers.min} workers, but the cluster has room for {slots} at most"
+    count = "1 worker" if train.workers.min == 1 else f"{train.workers.min} workers"
+    message = f"{count}, but the cluster has room for {slots} at most"
     yield f"{message}; {remedy}", ("train", "workers")
 
 

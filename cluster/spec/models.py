@@ -1,6 +1,6 @@
 """One entry of ``models:``, and which models this version can train."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -91,18 +91,15 @@ class ModelSpec(Section):
     tracking: Annotated[tuple[Literal["wandb", "mlflow"], ...], BeforeValidator(as_list)] = ()
     """Where numbers are sent besides storage: wandb, mlflow."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_test_part(cls, data: Any) -> Any:
+    @model_validator(mode="after")
+    def _no_test_part(self) -> Self:
         """Language models have no gate that reads a test part, unless the file says so."""
-        if not isinstance(data, dict) or data.get("task") not in ("generation", "masked-lm"):
-            return data
-        source = data.get("data")
-        source = {"source": source} if isinstance(source, str) else source
-        split = source.get("split") or {} if isinstance(source, dict) else None
-        if not isinstance(split, dict) or not isinstance(source, dict) or split.get("test"):
-            return data
-        return data | {"data": source | {"split": split | {"test": 0.0}}}
+        split = self.data.split
+        if self.task in ("generation", "masked-lm") and "test" not in split.model_fields_set:
+            split = split.model_copy(update={"test": 0.0})
+            # frozen to everybody else; a validator may not return another object
+            self.__dict__["data"] = self.data.model_copy(update={"split": split})
+        return self
 
     @property
     def direction(self) -> str:

@@ -32,6 +32,7 @@ class Secret(Scalar):
         "required": ["secret"],
         "additionalProperties": False,
         "examples": [{"secret": "hf"}],
+        "x-kind": "secret",
     }
 
     @classmethod
@@ -91,7 +92,10 @@ EnvironmentValue = Annotated[
     PlainValidator(_environment_value),
     PlainSerializer(lambda value: value.dump() if isinstance(value, Secret) else value),
     WithJsonSchema(
-        {"anyOf": [{"type": ["string", "number", "boolean"]}, dict(Secret.json_schema)]}
+        {
+            "anyOf": [{"type": ["string", "number", "boolean"]}, dict(Secret.json_schema)],
+            "x-kind": "text or secret",
+        }
     ),
 ]
 

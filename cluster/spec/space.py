@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from cluster.spec.document import Spec
 from cluster.spec.grammar import Range, show
+from cluster.spec.model_checks import available
 from cluster.spec.models import ModelSpec
 from cluster.spec.problems import did_you_mean
 from cluster.spec.section import Section
@@ -74,15 +75,17 @@ def _findings(model: ModelSpec, space: Space, root: Path) -> Iterator[Finding]:
 def _values(
     model: ModelSpec, key: str, dimension: Dimension, space: Space, root: Path
 ) -> Iterator[str]:
-    given = _given(dimension, space)
+    given, known = _given(dimension, space), {message for message, _ in available(model)}
     for value in dimension.corners():
         try:
-            with_values(model, given | {key: value}, root)
+            changed = with_values(model, given | {key: value}, root)
+            yield from (message for message, _ in available(changed) if message not in known)
         except ValueError as error:
             text = str(error).removeprefix(f"{key}: ")
-            yield text if text.startswith(show(value)) else f"{show(value)}: {text}"
-            if "unknown key" in text:  # the same for every value
+            if text.startswith(("unknown key", "train.", "data.")) and "unknown key" in text:
+                yield text  # the same for every value
                 return
+            yield text if text.startswith(show(value)) else f"{show(value)}: {text}"
 
 
 def _given(dimension: Dimension, space: Space) -> dict[str, Any]:

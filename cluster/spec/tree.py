@@ -157,7 +157,7 @@ def _decimal(text: str) -> float | str:
 def _in_words(error: MarkedYAMLError, text: str, line: int | None) -> str:
     """ruamel.yaml's error, in words that say what to change."""
     problem = str(error.problem or error.context or "unknown cause")
-    source = text.splitlines()[line - 1] if line and line <= text.count("\n") + 1 else ""
+    source = "".join(text.splitlines()[line - 1 : line]) if line else ""
     if "alias" in problem or "alias" in str(error.context):
         return _star(source, problem)
     if r"'\t'" in problem:
