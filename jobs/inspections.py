@@ -30,7 +30,8 @@ def inspect_all(
     missing = [i for i, inspection in enumerate(found) if inspection is None]
     if missing:
         size = sum(sources[i].size for i in missing)
-        report(f"reading {len(missing):,} sources ({size / 1e6:,.1f} MB)")
+        many = f"{len(missing):,} files" if len(missing) > 1 else sources[missing[0]].path
+        report(f"reading {many}" + (f" ({size / 1e6:,.1f} MB)" if size else ""))
     started_ns = time.time_ns()
     new = in_order(partial(_inspect, preparation, [sources[i] for i in missing]), len(missing))
     for i, inspection in zip(missing, new, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import sys
 from collections.abc import Callable, Iterator
@@ -14,24 +15,28 @@ def in_order(function: Callable[[int], Iterator[T]], num_pieces: int) -> Iterato
     """All results of function(0), function(1), ... in this order, with few in memory at a time.
 
     Inside a Ray job Ray Data runs the pieces wherever CPUs are free; `function` and results must
-    pickle. Otherwise, and for a single piece, they run in this process.
+    pickle. Otherwise they run in this process: so does a single piece, which is done before Ray
+    Data has started (3 s), and so do all where every CPU is taken, as they would wait for ever.
     """
-    if num_pieces > 1 and _is_in_cluster():
+    if num_pieces > 1 and _has_free_cpu():
         yield from _by_ray_data(function, num_pieces)
         return
     for piece in range(num_pieces):
         yield from function(piece)
 
 
-def _is_in_cluster() -> bool:
+def _has_free_cpu() -> bool:
     ray = sys.modules.get("ray")
-    return ray is not None and bool(ray.is_initialized())
+    if ray is None or not ray.is_initialized():
+        return False
+    return bool(ray.available_resources().get("CPU", 0) >= 1)
 
 
 def _by_ray_data(function: Callable[[int], Iterator[T]], num_pieces: int) -> Iterator[T]:
     import ray
     import ray.data
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False

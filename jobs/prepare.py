@@ -112,7 +112,6 @@ def _make(
     """Writes processor and shards into `folder`; returns what the manifest says of them."""
     planned = preparation.plan(inspections)
     preparation.fit(folder / "processor", report)
-    report(f"encoding {preparation.num_pieces:,} pieces")
     shards = Shards(folder)
     blocks = in_order(preparation.encode, preparation.num_pieces)
     for split, rows in preparation.pack(_told(blocks, report)):

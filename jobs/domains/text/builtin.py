@@ -27,6 +27,8 @@ def check(path: str) -> None:
 def spans(path: str) -> list[tuple[int, int]]:
     """Ranges of topics or files of about 1 MiB together."""
     sizes = _sizes(_name(path))
+    if _name(path) == "docstrings":
+        return [(0, len(sizes))]
     cuts, held = [0], 0
     for i, size in enumerate(sizes):
         held += size
@@ -55,11 +57,10 @@ def read(reading: Reading, start: int, stop: int) -> Iterator[Document]:
             yield Document(topics.topics[topic], place=f"{reading.source.path}:{topic}")
         return
     for file in _files()[start:stop]:
-        text = _text(file)
         if name == "python-source":
-            yield Document(text, place=f"{file}:1")
+            yield Document(_text(file), place=f"{file}:1")
         else:
-            yield from _docstrings(text, file)
+            yield from _docstrings(file)
 
 
 def _name(path: str) -> str:
@@ -91,12 +92,15 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _docstrings(text: str, file: Path) -> Iterator[Document]:
+@cache
+def _docstrings(file: Path) -> tuple[Document, ...]:
+    """Kept, as parsing all of them takes seconds and they are small."""
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     try:
-        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
+        nodes = [node for node in ast.walk(ast.parse(_text(file))) if isinstance(node, kinds)]
     except SyntaxError:
-        return
-    for node in nodes:
-        if (found := ast.get_docstring(node)) and found.strip():
-            yield Document(found, place=f"{file}:{getattr(node, 'lineno', 1)}")
+        return ()
+    found = ((ast.get_docstring(node), getattr(node, "lineno", 1)) for node in nodes)
+    return tuple(
+        Document(text, place=f"{file}:{line}") for text, line in found if text and text.strip()
+    )

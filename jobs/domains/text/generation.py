@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jobs.domains.text.networks import build, save_network
+from jobs.domains.files import find_sources
+from jobs.domains.text.answering import GenerationAnswers
+from jobs.domains.text.documents import SUFFIXES
+from jobs.domains.text.networks import build, load_network, save_network
+from jobs.domains.text.packing import Packer, pack_all
+from jobs.domains.text.preparation import layout_of, tokens_of
+from jobs.domains.text.pretrained import context_of
 from jobs.domains.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -98,7 +104,20 @@ class Generation:
 
     def read(self, paths: Sequence[str], rows_per_batch: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Any files as batches of rows; the last row of all is filled up, its `length` says so."""
-        raise NotImplementedError
+        layout = layout_of(self.model.data)
+        context = context_of(self.model.network, self.pretrained)
+        packer = Packer(context, self.vocabulary.size)
+        tokens = tokens_of(find_sources(paths, SUFFIXES), layout, self.vocabulary)
+        for batch in pack_all(tokens, packer):
+            rows = batch.column(0).flatten().to_numpy().reshape(-1, context + 1)
+            for start in range(0, len(rows), rows_per_batch):
+                part = rows[start : start + rows_per_batch]
+                yield {"tokens": part, "length": np.full(len(part), context + 1)}
+        rest = packer.rest("")
+        if rest.size > 1:
+            padding = np.full(context + 1 - rest.size, self.vocabulary.end, packer.dtype)
+            row = np.concatenate([rest, padding])[None]
+            yield {"tokens": row, "length": np.asarray([rest.size])}
 
     def save(self, network: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
         """A folder for `AutoModelForCausalLM` and `AutoTokenizer` (and for `load`)."""
@@ -118,3 +137,8 @@ def _logits(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
 
 def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = None) -> Generation:
     return Generation(model, processor, pretrained)
+
+
+def load(folder: Path, device: str = "cpu") -> GenerationAnswers:
+    """A saved network for answering, in its saved precision."""
+    return GenerationAnswers(load_network(str(folder)).to(device).eval(), Vocabulary(folder))

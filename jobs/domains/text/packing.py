@@ -48,7 +48,7 @@ class Packer:
 
     def rest(self, split: str) -> NDArray[np.generic]:
         """Tokens that no row holds; the first is the last row's last, where there is a row."""
-        return np.concatenate([*self._held[split], np.empty(0, self.dtype)])
+        return np.concatenate([*self._held.get(split, []), np.empty(0, self.dtype)])
 
     def _cut(self, split: str) -> pa.RecordBatch:
         stream = np.concatenate(self._held[split])
@@ -73,10 +73,8 @@ def stream_batch(tokens: list[NDArray[np.int32]]) -> pa.RecordBatch:
     return pa.record_batch([pa.array(joined, pa.int32())], names=["tokens"])
 
 
-def pack_all(
-    batches: Iterable[NDArray[np.int32]], packer: Packer, split: str
-) -> Iterator[pa.RecordBatch]:
-    """Rows of one stream, all but its rest."""
+def pack_all(batches: Iterable[NDArray[np.int32]], packer: Packer) -> Iterator[pa.RecordBatch]:
+    """Rows of one stream; what fills no row stays in `packer.rest("")`."""
     for tokens in batches:
-        yield from (rows for _, rows in packer.add(split, tokens))
+        yield from (rows for _, rows in packer.add("", tokens))
     yield from (rows for _, rows in packer.finish())

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from jobs.domains import Block
 from jobs.domains.files import DataError, Source, find_sources
-from jobs.domains.text.documents import SUFFIXES, documents
+from jobs.domains.text.documents import SUFFIXES, documents, reading_of, spans
 from jobs.domains.text.inspection import Inspection, check_dropped, inspect, whole
 from jobs.domains.text.packing import Packer, stream_batch
 from jobs.domains.text.pretrained import (
@@ -32,7 +32,7 @@ from jobs.domains.text.splitting import FEW_DOCUMENTS, SPLITS, Borders, by_key, 
 from jobs.domains.text.vocabulary import Ids, Vocabulary, train_bpe, train_characters
 
 if TYPE_CHECKING:
-    from cluster.spec import ModelSpec
+    from cluster.spec import DataSpec, ModelSpec
 
 FITTED_CHARACTERS = 256 << 20
 """A vocabulary is learned from about so much text, evenly spread over the training split."""
@@ -61,7 +61,7 @@ class GenerationPreparation:
         self.network = model.network
         self.pretrained = pretrained
         self.context = context_of(model.network, pretrained)
-        self.layout = Layout(dict(data.columns).get("text", "text"), data.encoding)
+        self.layout = layout_of(data)
         self.borders = Borders(False, 0.0, 0.0)
         self.pieces: list[Piece] = []
         self.vocabulary: Vocabulary | None = None
@@ -226,6 +226,31 @@ class GenerationPreparation:
             for split, document in self._parts(piece):
                 if split == "train":
                     yield document.text
+
+
+def layout_of(data: DataSpec) -> Layout:
+    """How the spec says that files are read."""
+    return Layout(data.columns.get("text", "text"), data.encoding)
+
+
+def tokens_of(sources: Sequence[Source], layout: Layout, vocabulary: Vocabulary) -> Iterator[Ids]:
+    """All text of some files as training sees it, piece by piece; records in no use are left out.
+
+    Raises DataError where a file cannot be used.
+    """
+    end = np.asarray([vocabulary.end], np.int32)
+    is_first = True
+    for source in sources:
+        reading = reading_of(source, layout)
+        for record in whole(documents(reading, 0, _to_the_end(reading))):
+            if isinstance(record, Document):
+                marks = ([end] if is_first else []), ([end] if record.closes else [])
+                yield np.concatenate([*marks[0], vocabulary.encode(record.text), *marks[1]])
+                is_first = False
+
+
+def _to_the_end(reading: Reading) -> int:
+    return spans(reading)[-1][1]
 
 
 def open_preparation(model: ModelSpec, pretrained: Path | None = None) -> GenerationPreparation:

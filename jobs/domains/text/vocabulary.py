@@ -46,7 +46,8 @@ class Vocabulary:
         """Token ids of a text, without marks at its ends."""
         if self._is_character:
             return self._table[_code_points(text)]
-        return np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+        encoded = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        return np.asarray(encoded[0].ids, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
