@@ -18,7 +18,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import processes
 from .connection import ClusterError, Connection
@@ -255,7 +255,7 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _ignore_interrupts() -> object:
+def _ignore_interrupts() -> Any:
     try:
         return signal.signal(signal.SIGINT, signal.SIG_IGN)
     except ValueError:

@@ -124,6 +124,10 @@ def head_environment(
         "DASHBOARD_METRIC_PORT": str(dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(autoscaler_metrics),
     }
+    # A proxy of the user's must not be sent what goes to this machine.
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in environment.get(name, "").split(",") if host]
+        environment[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
     environment.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))
     # ninja, which compiles DeepSpeed's extensions, is a command of this environment
     path = [
@@ -133,7 +137,7 @@ def head_environment(
     environment["PATH"] = os.pathsep.join(dict.fromkeys(path))
     if not num_gpus():
         environment.setdefault("DS_ACCELERATOR", "cpu")
-    if spec.cluster.high_availability != "off":
+    if spec.cluster.high_availability in ("auto", "embedded"):
         environment |= {
             "RAY_gcs_storage": "rocksdb",
             "RAY_gcs_storage_path": str(home.head_state),
@@ -148,7 +152,7 @@ def _declared(spec: Spec) -> dict[str, str]:
         if isinstance(value, str):
             values[name] = value
         else:
-            from .secrets import read_secret
+            from .secrets import resolve
 
-            values[name] = read_secret(value)
+            values[name] = resolve(value)
     return values

@@ -16,8 +16,14 @@ from typing import NamedTuple
 import psutil
 
 MARK = "SLIPWAY_CLUSTER"
-# They do not end on SIGTERM while others need them, and have nothing to save.
-CORE = frozenset(("gcs_server", "raylet", "ray::RuntimeEnvAgent"))
+# What marks Ray's own processes, which need no time to save anything.
+CORE = (
+    "ray-dashboard-",
+    "ray::DashboardAgent",
+    "ray::RuntimeEnvAgent",
+    "site-packages/ray/",
+    "multiprocessing.",
+)
 
 
 class Ended(NamedTuple):
@@ -45,15 +51,15 @@ def owned(mark: str, session: int | None = None) -> list[psutil.Process]:
 
 
 def end(mark: str, session: int | None = None, grace_s: float = 4.0) -> list[Ended]:
-    """End every process of the cluster `mark`: SIGTERM, after `grace_s` seconds SIGKILL.
+    """End every process of the cluster `mark`: jobs by SIGTERM, SIGKILL after `grace_s` seconds.
 
-    Ray's core goes last, when nothing needs it. Looks again until no process is left, because one
-    may start another while it is being ended.
+    Ray's own processes are killed once no job is left. Looks again until nothing is left, because
+    one process may start another while it is being ended.
     """
     ended: dict[int, Ended] = {}
     deadline = time.monotonic() + grace_s
     while processes := owned(mark, session):
-        guests = [process for process in processes if _name(process) not in CORE]
+        guests = [process for process in processes if not _is_core(process)]
         forced = not guests or time.monotonic() >= deadline
         for process in guests or processes:
             ended[process.pid] = Ended(process.pid, _name(process), forced)
@@ -124,6 +130,14 @@ def _name(process: psutil.Process) -> str:
         return process.name()
     except psutil.Error:
         return "?"
+
+
+def _is_core(process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()[:6]
+    except psutil.Error:
+        return True
+    return any(sign in word for word in words for sign in CORE)
 
 
 def _signal(process: psutil.Process, forced: bool) -> None:
