@@ -1,0 +1,102 @@
+"""What a spec will do, before anything starts: pure arithmetic over the spec, free of torch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from cluster.devices import device_named
+from cluster.memory import Estimate, Shape, choose_stage, estimate
+from cluster.spec import GPT, ModelSpec, Pool, Spec, resolve_precision, usable_pools
+
+STAGES = (0, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes per device at each stage, the stage that is taken, and what a device has."""
+
+    estimates: dict[int, Estimate]
+    stage: int
+    device_bytes: float
+    workers: int
+    precision: str
+    parameters: int
+
+
+def pool_of(spec: Spec, model: ModelSpec) -> Pool | None:
+    """The pool a model trains on: of those it may use, the first with accelerators."""
+    pools = usable_pools(spec.cluster, model.train)
+    return next((p for p in pools if p.accelerators), pools[0] if pools else None)
+
+
+def resolved_stage(spec: Spec, name: str) -> int:
+    """``train.zero.stage``, where ``auto`` is the lowest stage that fits the device."""
+    stage = spec.model(name).train.zero.stage
+    if stage != "auto":
+        return int(stage)
+    memory = memory_plan(spec, name)
+    return memory.stage if memory else 0
+
+
+def memory_plan(spec: Spec, name: str, workers: int | None = None) -> MemoryPlan | None:
+    """Memory of a model's training; None for a network whose size the spec does not tell."""
+    model = spec.model(name)
+    train = model.train
+    workers = workers or train.workers.max
+    shape = network_shape(model, workers)
+    if shape is None:
+        return None
+    precision = resolve_precision(spec.cluster, train)
+    estimates = {
+        stage: estimate(
+            shape, stage, workers, precision, train.zero.offload, train.activation_checkpointing
+        )
+        for stage in STAGES
+    }
+    available = device_bytes(pool_of(spec, model), workers)
+    stage = train.zero.stage
+    taken = choose_stage(estimates, available, workers) if stage == "auto" else int(stage)
+    return MemoryPlan(estimates, taken, available, workers, precision, shape.parameters)
+
+
+def network_shape(model: ModelSpec, workers: int) -> Shape | None:
+    """What memory depends on, from the spec alone."""
+    network = model.network
+    if not isinstance(network, GPT):
+        return None
+    vocabulary = model.data.tokenizer.size if model.data.tokenizer.type != "character" else 256
+    share = max(1, model.train.global_batch // workers)
+    micro = min(share, 32) if model.train.micro_batch == "auto" else int(model.train.micro_batch)
+    return Shape(
+        parameters=gpt_parameters(network, vocabulary),
+        layers=network.layers,
+        width=network.width,
+        heads=network.heads,
+        context=network.context,
+        vocabulary=vocabulary,
+        tokens=micro * network.context,
+    )
+
+
+def gpt_parameters(network: GPT, vocabulary: int) -> int:
+    """Count the parameters exactly as transformers builds the network (GPT-2 ties embeddings)."""
+    width, layers = network.width, network.layers
+    if network.style == "gpt2":
+        block = 12 * width * width + 13 * width
+        return (vocabulary + network.context) * width + layers * block + 2 * width
+    inner = -(-8 * width // (3 * 64)) * 64
+    keys = width * (network.kv_heads or network.heads) // network.heads
+    block = 2 * width * width + 2 * width * keys + 3 * width * inner + 2 * width
+    return 2 * vocabulary * width + layers * block + width
+
+
+def device_bytes(pool: Pool | None, workers: int) -> float:
+    """Memory that one worker may use: its accelerator's, or its share of the node's."""
+    if pool is not None and pool.accelerators:
+        sizes = [device_named(a.name) for a in pool.accelerators]
+        known = [device.memory_bytes for device in sizes if device is not None]
+        return float(min(known)) if known else float("inf")
+    if pool is not None and pool.memory:
+        return pool.memory * pool.nodes.max / workers
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers

@@ -1,0 +1,91 @@
+"""What every verb is asked with, how it answers, and which exit code an error becomes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
+
+DONE, FAILED, WRONG, REFUSED, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+class WrongRequest(ValueError):
+    """What was asked cannot be done as asked: exit code 2."""
+
+
+class TimedOut(ValueError):
+    """``--timeout`` passed before the work was done: exit code 4."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options that all verbs share."""
+
+    file: Path = Path("cluster.yaml")
+    environment: str | None = None
+    overrides: tuple[str, ...] = ()
+    json: bool = False
+    yes: bool = False
+    detach: bool = False
+    timeout_s: float | None = None
+
+    def spec(self) -> Spec:
+        """Load the spec; raises SpecError."""
+        from cluster.spec import load
+
+        return load(self.file, self.environment, self.overrides)
+
+    def say(self, text: str) -> None:
+        """Tell a person: on standard output, or beside it where that holds JSON."""
+        print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
+
+    def answer(self, document: dict[str, Any], text: str = "") -> None:
+        """Print the verb's result: one JSON document with ``--json``, else ``text``."""
+        if self.json:
+            print(json.dumps(document, indent=2, default=str))
+        elif text:
+            print(text)
+
+    def table(self, columns: list[str], rows: list[list[str]], empty: str) -> None:
+        """Print rows for people; nothing with ``--json``."""
+        if self.json:
+            return
+        if not rows:
+            print(empty)
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*row)
+        # Piped output is as wide as its longest line, so that nothing is cut or wrapped.
+        Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def fail(error: BaseException, as_json: bool) -> NoReturn:
+    """Print an error of the user's or of the work, and exit with its code."""
+    from cluster.spec import SpecError
+
+    if isinstance(error, SpecError):
+        code = WRONG
+        entries = [
+            {"message": p.message, "file": p.file or None, "line": p.line, "path": p.path}
+            for p in error.problems
+        ]
+    else:
+        codes = {WrongRequest: WRONG, TimedOut: TIMED_OUT}
+        code = next((c for kind, c in codes.items() if isinstance(error, kind)), FAILED)
+        entries = [{"message": str(error), "file": None, "line": None, "path": None}]
+    if as_json:
+        print(json.dumps({"errors": entries}, indent=2))
+    else:
+        prefix = "" if isinstance(error, SpecError) else "error: "
+        print(f"{prefix}{error}", file=sys.stderr)
+    sys.exit(code)

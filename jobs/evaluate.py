@@ -1,0 +1,155 @@
+"""Score a version on its held-back split, or on any data of the user's.
+
+    ray job submit --working-dir . -- python -m jobs.evaluate cluster.yaml assistant@3 [--data FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cluster.spec import Spec, load, parse_model
+from cluster.storage import Storage, open_storage
+from jobs.bundles import Version, fetch_bundle, record_evaluation, resolve
+from jobs.domains import Domain, open_domain
+from jobs.feed import to_device
+from jobs.prepared import PreparedData
+from jobs.runs import Run
+from jobs.session import Session, say, spec_root
+
+BATCH_SIZE = 16
+LATENCY_RECORDS = 200
+
+
+def evaluate(spec: Spec, reference: str, data: str | None = None) -> dict[str, Any]:
+    """Return ``{"model", "version", "split", "metrics", "count", "device"}`` and keep it.
+
+    Without ``data``: the test split that the version's data held back, else its validation split.
+    """
+    storage = open_storage(spec.cluster.storage, spec.name)
+    version = resolve(storage, reference)
+    folder = fetch_bundle(storage, version)
+    model = parse_model(version.bundle["spec"])
+    domain = open_domain(model, folder)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = domain.restore(folder).to(device)
+    split, batches = _batches(storage, version, domain, data)
+    metrics, count = _score(domain, network, batches, device)
+    report = {
+        "model": version.model,
+        "version": version.number,
+        "split": split,
+        "metrics": metrics,
+        "count": count,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+    }
+    record_evaluation(storage, version, _name(split, version), report)
+    return report
+
+
+def _batches(
+    storage: Storage, version: Version, domain: Domain, data: str | None
+) -> tuple[str, Iterator[dict[str, NDArray[Any]]]]:
+    if data is not None:
+        return data, domain.read([data], BATCH_SIZE)
+    for split in ("test", "validation"):
+        rows = PreparedData(storage, version.bundle["data"]).rows(split)
+        if rows is not None:
+            starts = range(0, len(rows), BATCH_SIZE)
+            return split, (rows.slice(start, start + BATCH_SIZE) for start in starts)
+    raise ValueError(
+        f"{version.model}@{version.number} was trained without held-back data; name some with --data"
+    )
+
+
+@torch.no_grad()
+def _score(
+    domain: Domain,
+    network: nn.Module,
+    batches: Iterator[dict[str, NDArray[Any]]],
+    device: torch.device,
+) -> tuple[dict[str, float], int]:
+    """Return the metrics, with the latency of single records, and how many units were scored."""
+    network.eval()
+    sums: dict[str, float] = {}
+    count, kept = 0, None
+    for rows in batches:
+        kept = rows if kept is None else kept
+        batch = to_device(domain.collate(rows, None), device)
+        count += domain.count(batch)
+        for name, value in domain.score(network, batch).items():
+            sums[name] = sums.get(name, 0.0) + value
+    metrics = domain.metrics(sums)
+    if kept is not None:
+        metrics |= _latency(domain, network, kept, device)
+    return metrics, count
+
+
+def _latency(
+    domain: Domain, network: nn.Module, rows: dict[str, NDArray[Any]], device: torch.device
+) -> dict[str, float]:
+    """Milliseconds of 200 single records in this process, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    size = len(next(iter(rows.values())))
+    times = []
+    for number in range(LATENCY_RECORDS + 5):
+        start = number % size
+        record = {name: column[start : start + 1] for name, column in rows.items()}
+        began = time.perf_counter()
+        domain.score(network, to_device(domain.collate(record, None), device))
+        times.append((time.perf_counter() - began) * 1000)
+    torch.set_num_threads(threads)
+    warm = times[5:]
+    return {"p50_ms": float(np.percentile(warm, 50)), "p99_ms": float(np.percentile(warm, 99))}
+
+
+def _name(split: str, version: Version) -> str:
+    """File name of the evaluation: one per data digest."""
+    if split in ("test", "validation"):
+        return f"{version.bundle['data'][:12]}-{split}"
+    path = Path(split)
+    content = path.read_bytes() if path.is_file() else os.fsencode(split)
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def shown(report: dict[str, Any]) -> str:
+    """Return the metrics in one line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in report["metrics"].items())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Score one version; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.evaluate", description=__doc__)
+    parser.add_argument("spec", help="the YAML file")
+    parser.add_argument("version", help="MODEL, MODEL@3, MODEL@latest or MODEL@ALIAS")
+    parser.add_argument("--data", help="a file, folder or glob to score instead of held-back data")
+    parser.add_argument("--run", help="the id of the run that keeps the report")
+    options = parser.parse_args(arguments)
+    try:
+        spec = load(options.spec, root=spec_root(options.spec))
+        report = evaluate(spec, options.version, options.data)
+        say(f"{report['model']}@{report['version']} on {report['split']}: {shown(report)}")
+        if options.run:
+            run = Run(open_storage(spec.cluster.storage, spec.name), options.run)
+            with Session(run):
+                run.finish(report, run.next_attempt({"resumes": None}))
+    except ValueError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What a run writes down while it works: metrics.jsonl, TensorBoard, trackers, a line of progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import psutil
+import torch
+
+from cluster.parts import PartWriter
+from cluster.spec import ModelSpec
+from jobs.runs import Run
+from jobs.session import say
+
+PROGRESS_EVERY_S = 2.0
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Bytes in use: the peak of the device's allocator, or this process's resident memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
+
+
+class Journal:
+    """Rank 0's record of one attempt; other ranks hold None instead."""
+
+    def __init__(self, run: Run, attempt: int, model: ModelSpec, name: str, total: int) -> None:
+        self.total, self.began, self.first = total, time.monotonic(), None
+        self._lines = PartWriter(run.storage, f"{run.path}/{attempt}/metrics.jsonl")
+        self._board = _tensorboard(run, attempt)
+        self._trackers = [_TRACKERS[kind](run.id, name) for kind in model.tracking]
+        self._said = 0.0
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Write one step's line and, every two seconds, say where the run stands."""
+        self._write(record)
+        if self.first is None:
+            self.first = (record["step"] - 1, time.monotonic() - record["step_s"])
+        done = record["step"] >= self.total
+        if done or time.monotonic() - self._said >= PROGRESS_EVERY_S:
+            self._said = time.monotonic()
+            say(self._progress(record))
+
+    def validation(self, step: int, metrics: dict[str, float]) -> None:
+        """Write the validation metrics after ``step`` steps into that step's line."""
+        self._write({"step": step, "validation": metrics})
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        say(f"validation after step {step}: {shown}")
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self._lines.append(json.dumps(record))
+        numbers = _flat(record)
+        for name, value in numbers.items():
+            if self._board is not None and name not in ("step", "time"):
+                self._board.add_scalar(name, value, record["step"])
+        for tracker in self._trackers:
+            tracker.log(numbers, record["step"])
+
+    def _progress(self, record: dict[str, Any]) -> str:
+        assert self.first is not None
+        first, began = self.first
+        per_step = (time.monotonic() - began) / max(1, record["step"] - first)
+        left = per_step * (self.total - record["step"])
+        memory = record["memory_bytes"] / 2**20
+        return (
+            f"step {record['step']}/{self.total}  loss {record['loss']:.4f}  "
+            f"{record['tokens_per_s']:,.0f} tokens/s  {memory:,.0f} MiB  {left:.0f} s left"
+        )
+
+    def close(self) -> None:
+        """Flush everything."""
+        self._lines.close()
+        if self._board is not None:
+            self._board.close()
+        for tracker in self._trackers:
+            tracker.close()
+
+
+def _flat(record: dict[str, Any]) -> dict[str, float]:
+    flat = {k: v for k, v in record.items() if isinstance(v, int | float)}
+    for name, value in record.get("validation", {}).items():
+        flat[f"validation/{name}"] = value
+    return flat
+
+
+def _tensorboard(run: Run, attempt: int) -> Any:
+    """A writer beside the metrics; on object storage the events stay on the node."""
+    folder = run.storage.local_path(f"{run.path}/{attempt}/tensorboard")
+    if folder is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+
+class _Wandb:
+    """Weights & Biases through Ray's own set-up, which reads WANDB_API_KEY."""
+
+    def __init__(self, run_id: str, model: str) -> None:
+        from ray.air.integrations.wandb import setup_wandb
+
+        self.run = setup_wandb(
+            trial_id=run_id, trial_name=run_id, group=model, project="slipway", rank_zero_only=False
+        )
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        self.run.log(numbers, step=step)
+
+    def close(self) -> None:
+        self.run.finish()
+
+
+class _Mlflow:
+    """MLflow through Ray's own set-up; the server is MLFLOW_TRACKING_URI."""
+
+    def __init__(self, run_id: str, model: str) -> None:
+        from ray.air.integrations.mlflow import setup_mlflow
+
+        self.mlflow = setup_mlflow(
+            {},
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
+            experiment_name=model,
+            run_name=run_id,
+            rank_zero_only=False,
+        )
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        self.mlflow.log_metrics(numbers, step=step)
+
+    def close(self) -> None:
+        self.mlflow.end_run()
+
+
+_TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow}

@@ -1,0 +1,232 @@
+"""The training loop of one worker: the same lines for every domain, network and ZeRO stage.
+
+A worker knows its place through ``torch.distributed``; who started it (Ray Train, a test) is not
+its business. All state of a run lives in storage, so a worker group that starts anew asks storage
+where the run stands, whatever ended the one before.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+
+from cluster.code import code_revision
+from cluster.spec import Spec
+from cluster.storage import Storage, open_storage
+from jobs.bundles import claim_version, publish_version
+from jobs.checkpoints import Checkpoints
+from jobs.domains import Domain, open_domain
+from jobs.engine import Engine, layout
+from jobs.feed import Feed
+from jobs.journal import Journal, memory_bytes
+from jobs.prepared import PreparedData
+from jobs.runs import Run
+from jobs.schedule import learning_rate, num_steps, steps_per_epoch, warmup_steps
+from jobs.scoring import score_rows
+from jobs.session import say
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every worker of a run is told; small and picklable."""
+
+    spec: Spec
+    model: str
+    run: str
+    data: str
+    stage: int
+    precision: str
+
+
+@dataclass
+class Progress:
+    """Where a run stands; ``best`` is the validation metric that the spec names."""
+
+    step: int = 0
+    best: float | None = None
+    since_best: int = 0
+
+    def judge(self, value: float, higher: bool) -> None:
+        """Take a validation's metric into account."""
+        better = self.best is None or (value > self.best if higher else value < self.best)
+        self.since_best = 0 if better else self.since_best + 1
+        self.best = value if better else self.best
+
+
+class Worker:
+    """One rank of a run, from start or resumption to its end."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self.task, self.device = task, device
+        self.rank = torch.distributed.get_rank()
+        self.world_size = torch.distributed.get_world_size()
+        self.model = task.spec.model(task.model)
+        self.train = self.model.train
+        self.storage: Storage = open_storage(task.spec.cluster.storage, task.spec.name)
+        self.run = Run(self.storage, task.run)
+        data = PreparedData(self.storage, task.data)
+        self.domain: Domain = open_domain(self.model, data.processor())
+        rows = data.rows("train")
+        assert rows is not None, "preparation refuses data without training rows"
+        self.rows, self.validation = rows, data.rows("validation")
+        self.batch = layout(self.train, self.world_size)
+        self.total = num_steps(self.train, len(self.rows))
+        self.warmup = warmup_steps(self.train, len(self.rows))
+        per_epoch = steps_per_epoch(self.train, len(self.rows))
+        self.checkpoint_every = self.train.checkpoint.every.in_steps(per_epoch, self.total)
+        self.validate_every = self.train.validation.every.in_steps(per_epoch, self.total)
+        self.higher = self.model.direction == "max"
+        self.progress = Progress()
+
+    def work(self) -> dict[str, Any]:
+        """Train to the end, export the best checkpoint's weights and return the run's result."""
+        self.engine = Engine(self.domain, self.train, self.task.stage, self.task.precision, self.batch)
+        self._join()
+        if self.rank == 0:
+            self.journal = Journal(self.run, self.attempt, self.model, self.task.model, self.total)
+            self._announce()
+        with Feed(
+            self.rows, self.domain, self.batch, self.rank, self.train.seed, self.progress.step
+        ) as feed:
+            while self.progress.step < self.total and not self._out_of_patience():
+                self._step(feed)
+                self._after_step()
+        if self.rank == 0:
+            self.journal.close()
+        return self._finish()
+
+    def _join(self) -> None:
+        """Take the next attempt's number and the newest whole checkpoint, the same on all ranks."""
+        chosen: list[Any] = [None]
+        found = Checkpoints(self.run, 0, 1, self.higher).newest(before=0)
+        if self.rank == 0:
+            resumes = found and {"attempt": found.attempt, "step": found.step}
+            info = {"host": socket.gethostname(), "pid": os.getpid(), "resumes": resumes}
+            chosen[0] = self.run.next_attempt({**info, "workers": self.world_size})
+        torch.distributed.broadcast_object_list(chosen, src=0)
+        self.attempt: int = chosen[0]
+        keep = self.train.checkpoint.keep
+        self.checkpoints = Checkpoints(self.run, self.attempt, keep, self.higher)
+        if found is not None:
+            self.checkpoints.load(self.engine, found)
+            self.progress = Progress(found.step, *found.manifest["progress"])
+
+    def _announce(self) -> None:
+        say(
+            f"{self.run.id}: attempt {self.attempt}, {self.world_size} workers, ZeRO stage "
+            f"{self.task.stage}, {self.task.precision}, {self.engine.num_parameters:,} parameters, "
+            f"{len(self.rows):,} rows, step {self.progress.step} of {self.total}"
+        )
+
+    def _step(self, feed: Feed) -> None:
+        """Run one optimizer step and write its line."""
+        began = time.perf_counter()
+        step, forward_s, backward_s = self.progress.step, 0.0, 0.0
+        micro_batches = feed.next(self.device)
+        lr = learning_rate(self.train, step, self.total, self.warmup)
+        self.engine.set_lr(lr)
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for number, batch in enumerate(micro_batches):
+            start = time.perf_counter()
+            loss = self.engine.forward(batch, step, number)
+            middle = time.perf_counter()
+            self.engine.backward(loss)
+            self.engine.step()
+            forward_s += middle - start
+            backward_s += time.perf_counter() - middle
+            totals[0] += loss.detach() / len(micro_batches)
+            totals[1] += self.domain.count(batch)
+        torch.distributed.all_reduce(totals)
+        self.progress.step = step + 1
+        step_s = time.perf_counter() - began
+        if self.rank == 0:
+            loss_sum, count = totals.tolist()
+            self.journal.step(
+                {
+                    "step": step + 1,
+                    "time": time.time(),
+                    "loss": loss_sum / self.world_size,
+                    "lr": lr,
+                    "grad_norm": self.engine.gradient_norm(),
+                    "tokens_per_s": count / step_s,
+                    "data_s": feed.waited_s,
+                    "forward_s": forward_s,
+                    "backward_s": backward_s,
+                    "step_s": step_s,
+                    "memory_bytes": memory_bytes(self.device),
+                }
+            )
+
+    def _after_step(self) -> None:
+        """Validate and save where they are due."""
+        step = self.progress.step
+        last = step == self.total
+        saves = last or step % self.checkpoint_every == 0
+        value = self._validate() if last or step % self.validate_every == 0 else None
+        if saves or self._out_of_patience():
+            progress = [self.progress.best, self.progress.since_best]
+            self.checkpoints.save(self.engine, step, {"metric": value, "progress": progress})
+
+    def _validate(self) -> float | None:
+        """Score the validation split; returns the metric that decides, None without the split."""
+        if self.validation is None:
+            return None
+        metrics = score_rows(
+            self.domain, self.engine.network, self.validation, self.batch.micro_batch,
+            self.device, self.rank, self.world_size,
+        )  # fmt: skip
+        if self.rank == 0:
+            self.journal.validation(self.progress.step, metrics)
+        self.progress.judge(metrics[self.model.metric], self.higher)
+        return metrics[self.model.metric]
+
+    def _out_of_patience(self) -> bool:
+        patience = self.train.patience
+        return patience is not None and self.progress.since_best >= patience
+
+    def _finish(self) -> dict[str, Any]:
+        """Publish the best checkpoint's weights as a version."""
+        best = self.checkpoints.best()
+        if best is not None and best.step != self.progress.step:
+            self.checkpoints.load(self.engine, best)
+        weights = self.engine.weights()
+        result: list[Any] = [None]
+        if self.rank == 0 and weights is not None:
+            with tempfile.TemporaryDirectory(prefix="slipway-bundle-") as folder:
+                self.domain.save(self.engine.engine.module, weights, Path(folder))
+                version = claim_version(self.storage, self.task.model, self.run.id)
+                bundle = self._bundle(best.step if best else self.progress.step)
+                publish_version(self.storage, self.task.model, version, Path(folder), bundle)
+            outcome = {
+                "version": version,
+                "steps": self.progress.step,
+                "metrics": {self.model.metric: best.manifest["metric"]} if best else {},
+            }
+            result[0] = self.run.finish(outcome, self.attempt)
+        torch.distributed.broadcast_object_list(result, src=0)
+        return dict(result[0])
+
+    def _bundle(self, step: int) -> dict[str, Any]:
+        model = self.model
+        return {
+            "format": 1,
+            "domain": model.domain,
+            "task": model.task,
+            "network": model.network.model_dump(mode="json", by_alias=True),
+            "labels": None,
+            "precision": self.task.precision,
+            "metric": model.metric,
+            "run": self.run.id,
+            "step": step,
+            "data": self.task.data,
+            "code": code_revision(),
+            "spec": model.model_dump(mode="json", by_alias=True),
+        }

@@ -1,0 +1,36 @@
+"""Prepared data as workers read it: its manifest, its processor, its splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cluster.storage import Storage
+from jobs.rows import Rows, cache_folder, open_rows
+
+
+class PreparedData:
+    """One digest of prepared data in storage."""
+
+    def __init__(self, storage: Storage, digest: str) -> None:
+        """Raises MissingError where no such data has been published."""
+        self.storage, self.digest = storage, digest
+        self.manifest: dict[str, Any] = storage.read_json(f"data/{digest}/manifest.json")
+
+    def rows(self, split: str) -> Rows | None:
+        """Open a split's rows on this node; None where the split holds none."""
+        counts = self.manifest["splits"].get(split, {})
+        return open_rows(self.storage, self.digest, split) if counts.get("rows") else None
+
+    def processor(self) -> Path:
+        """Return a local folder with the processor's files (tokenizer, vocabulary, labels)."""
+        path = f"data/{self.digest}/processor"
+        local = self.storage.local_path(path)
+        if local is not None:
+            return local
+        folder = cache_folder() / "processors" / self.digest
+        for entry in self.storage.list(path):
+            file = folder / Path(entry.path).name
+            if not file.exists():
+                self.storage.download(entry.path, file)
+        return folder

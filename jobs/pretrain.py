@@ -1,0 +1,147 @@
+"""Pretrain a model of the spec on the cluster this job runs on.
+
+    ray job submit --working-dir . -- python -m jobs.pretrain cluster.yaml assistant
+
+Prepares the data where that is not done, trains with DeepSpeed ZeRO under Ray Train, publishes the
+best checkpoint as a version and evaluates it. What is done is skipped; what was cut off resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from cluster.plan import resolved_stage
+from cluster.spec import ModelSpec, Spec, load, resolve_precision, usable_pools
+from cluster.storage import open_storage
+from jobs.evaluate import evaluate, shown
+from jobs.loop import Task, Worker
+from jobs.prepare import prepare
+from jobs.runs import Run
+from jobs.session import Session, say, spec_root
+from jobs.stages import prepare_digest, train_digest
+
+STAGES = ("prepare", "train", "evaluate")
+# Ray Train asks workers for their state this often; its default of 2 s is also how long the end of
+# a run and the death of a worker go unnoticed.
+POLL_S = "0.2"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the stages up to ``--until``; returns the exit code (1: failed, 2: wrong request)."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.pretrain", description=__doc__)
+    parser.add_argument("spec", help="the YAML file")
+    parser.add_argument("model", help="a name under models:")
+    parser.add_argument("-e", "--environment", default=os.environ.get("SLIPWAY_ENV"))
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="K=V")
+    parser.add_argument("--until", choices=STAGES, default="evaluate")
+    parser.add_argument("--again", action="store_true", help="train even if it is done")
+    parser.add_argument("--run", help="the run's id, where it has been opened already")
+    options = parser.parse_args(arguments)
+    try:
+        spec = load(options.spec, options.environment, options.overrides, root=spec_root(options.spec))
+        spec.model(options.model)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        pretrain(spec, options.model, options.until, options.again, options.run)
+    except ValueError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+def pretrain(
+    spec: Spec, name: str, until: str = "evaluate", again: bool = False, run_id: str | None = None
+) -> None:
+    """Bring a model up to the stage ``until`` on the Ray cluster at RAY_ADDRESS."""
+    storage = open_storage(spec.cluster.storage, spec.name)
+    storage.check()
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
+    ray.init(logging_level="warning")
+    model = spec.model(name)
+    prepared = prepare(model, storage, say)
+    if until == "prepare":
+        run = Run.open(storage, name, "prepare", prepare_digest(prepared.digest))
+    elif run_id is not None:
+        run = Run(storage, run_id)
+    else:
+        run = Run.open(storage, name, "train", train_digest(model, prepared.digest), again)
+    with Session(run) as session:
+        if session.mine and until == "prepare":
+            counts = {split: c["rows"] for split, c in prepared.manifest["splits"].items()}
+            run.finish({"metrics": {"rows": counts}, "data": prepared.digest}, run.next_attempt({}))
+        elif session.mine:
+            fit(spec, name, run, prepared.digest)
+    result = run.result()
+    if result is None:
+        raise ValueError(f"{run.id} ended without a result; see slipway logs {run.id}")
+    if until == "evaluate":
+        report = ray.get(_evaluate.remote(spec, f"{name}@{result['version']}"))
+        say(f"evaluated {name}@{result['version']} on {report['split']}: {shown(report)}")
+
+
+@ray.remote(num_cpus=1)
+def _evaluate(spec: Spec, version: str) -> dict[str, Any]:
+    return evaluate(spec, version)
+
+
+def fit(spec: Spec, name: str, run: Run, data: str) -> None:
+    """Train under Ray Train until there is a result or no restart is left."""
+    model = spec.model(name)
+    workers = model.train.workers.max
+    task = Task(
+        spec=spec,
+        model=name,
+        run=run.id,
+        data=data,
+        stage=resolved_stage(spec, name),
+        precision=resolve_precision(spec.cluster, model.train),
+    )
+    trainer = ray.train.torch.TorchTrainer(
+        _work,
+        train_loop_config={"task": task},
+        scaling_config=_scaling(spec, model, workers),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=int(model.train.stall)),
+        run_config=ray.train.RunConfig(
+            name=run.id,
+            failure_config=ray.train.FailureConfig(max_failures=model.train.restarts),
+            **_ray_storage(run),
+        ),
+    )
+    trainer.fit()
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One Ray Train worker; its rank 0 leaves the result in storage."""
+    Worker(config["task"], ray.train.torch.get_device()).work()
+
+
+def _scaling(spec: Spec, model: ModelSpec, workers: int) -> ray.train.ScalingConfig:
+    """One device per worker where the pool has accelerators, else CPUs."""
+    gpus = any(pool.accelerators for pool in usable_pools(spec.cluster, model.train))
+    cpus = model.train.cpus_per_worker
+    resources = {"CPU": 1.0 if cpus == "auto" else float(cpus)}
+    return ray.train.ScalingConfig(
+        num_workers=workers,
+        use_gpu=gpus,
+        resources_per_worker=resources | ({"GPU": 1.0} if gpus else {}),
+    )
+
+
+def _ray_storage(run: Run) -> dict[str, Any]:
+    """Where Ray Train keeps its own notes: in the run's folder, which every node reaches."""
+    path = run.storage.bulk_path(f"{run.path}/ray")
+    return {"storage_path": path, "storage_filesystem": run.storage.filesystem()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""A driver's hold on a run: one driver works, the others wait for its result."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from cluster.lease import Held, Lease
+from jobs.logbook import Logbook
+from jobs.runs import Run
+
+LOOK_EVERY_S = 2.0
+
+
+def submission_id() -> str | None:
+    """Ray's id of the job this driver is, whoever submitted it; None outside of one."""
+    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    name = config.get("metadata", {}).get("job_submission_id")
+    return str(name) if name else None
+
+
+def spec_root(path: str) -> Path | None:
+    """Folder that relative paths of the spec start at: None for the YAML's own.
+
+    A YAML that came with ``ray job submit --working-dir`` lies in a copy that Ray will delete;
+    its paths mean the folder that the cluster was started from, which the cluster's environment
+    names.
+    """
+    root = os.environ.get("SLIPWAY_ROOT")
+    inside = "_ray_pkg_" in str(Path(path).resolve())
+    return Path(root) if root and inside else None
+
+
+def say(text: str) -> None:
+    """Print lines for people; the mark tells them from what libraries print around them."""
+    for line in text.split("\n"):
+        print(f"| {line}", flush=True)
+
+
+class Session:
+    """The lease and the log of one driver's work on a run.
+
+    ``mine`` says whether this driver holds the run; else another finished it in the meantime.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.mine = run, False
+        self.submission = submission_id()
+        self._lease: Lease | None = None
+        self._logbook: Logbook | None = None
+
+    def __enter__(self) -> Self:
+        self._lease = self._acquire()
+        self.mine = self._lease is not None
+        if self._lease is not None:
+            self._lease.__enter__()
+            name = self.submission or f"{socket.gethostname()}-{os.getpid()}"
+            self._logbook = Logbook(self.run.storage, f"{self.run.path}/logs/{name}.log")
+            self._logbook.__enter__()
+        return self
+
+    def _acquire(self) -> Lease | None:
+        """Take the run's lease, or wait while another driver works on it."""
+        holder = {
+            "submission": self.submission,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "began": psutil.Process().create_time(),
+        }
+        announced = False
+        while self.run.result() is None:
+            try:
+                path = f"{self.run.path}/lease.json"
+                return Lease.acquire(self.run.storage, path, holder, is_dead)
+            except Held as held:
+                if not announced:
+                    who = held.holder.get("submission") or f"process {held.holder.get('pid')}"
+                    say(f"{self.run.id} is under way in {who}; waiting for its result")
+                announced = True
+                time.sleep(LOOK_EVERY_S)
+        return None
+
+    def __exit__(self, *error: Any) -> None:
+        if self._lease is not None:
+            self._lease.__exit__(*error)
+        if self._logbook is not None:
+            self._logbook.__exit__(*error)
+
+
+def is_dead(holder: dict[str, Any]) -> bool:
+    """Know a holder on this machine to be gone; of others, only time tells."""
+    if holder.get("host") != socket.gethostname():
+        return False
+    try:
+        return bool(psutil.Process(holder["pid"]).create_time() != holder["began"])
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,55 @@
+"""What makes a stage done: the digest of its part of the spec, its inputs and its seed.
+
+How a run is spread (``workers``, ``zero``, ``checkpoint`` and their like) and which code it ran
+with are recorded, but are no reason to train again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.spec import ModelSpec
+from jobs.domains import open_preparation
+from jobs.inspections import inspect_all
+from jobs.prepare import Report, data_digest
+from jobs.runs import stage_digest
+
+# Keys of ``train:`` that say where and how to run, not what comes out.
+PLACEMENT = {
+    "workers",
+    "cpus_per_worker",
+    "pool",
+    "zero",
+    "checkpoint",
+    "stall",
+    "restarts",
+    "activation_checkpointing",
+    "compile",
+    "micro_batch",
+}
+
+
+def train_digest(model: ModelSpec, data: str) -> str:
+    """Digest of a training run over prepared data ``data``."""
+    parts: dict[str, Any] = {
+        "stage": "train",
+        "domain": model.domain,
+        "task": model.task,
+        "network": model.network.model_dump(mode="json"),
+        "metric": model.metric,
+        "train": model.train.model_dump(mode="json", exclude=PLACEMENT),
+        "data": data,
+    }
+    return stage_digest(parts)
+
+
+def find_data_digest(model: ModelSpec, report: Report) -> str:
+    """Digest that a model's data has or will have: reads sources that changed since last time."""
+    preparation = open_preparation(model)
+    sources = preparation.sources()
+    return data_digest(model, preparation, sources, inspect_all(preparation, sources, report))
+
+
+def prepare_digest(data: str) -> str:
+    """Digest of a preparation, whose output is named by its input."""
+    return stage_digest({"stage": "prepare", "data": data})

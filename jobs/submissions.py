@@ -1,0 +1,45 @@
+"""Ray jobs of a run: each recorded in the run's folder before it starts, so that none starts twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from cluster import client
+from cluster.connection import Connection
+from cluster.spec import Spec
+from cluster.staging import stage
+from cluster.storage import encode_json
+from jobs.runs import Run, owner
+
+
+def submissions(run: Run) -> list[dict[str, Any]]:
+    """Return the run's jobs, oldest first: ``{"submission", "cluster", "time", "owner"}``."""
+    folder = f"{run.path}/submissions"
+    entries = [run.storage.read_json(entry.path) for entry in run.storage.list(folder)]
+    return sorted(entries, key=lambda entry: entry["time"])
+
+
+def record(run: Run, submission: str, cluster: str) -> bool:
+    """Record a job by its submission id; False where it is known already."""
+    content = {"submission": submission, "cluster": cluster, "time": time.time(), "owner": owner()}
+    return run.storage.create(f"{run.path}/submissions/{submission}.json", encode_json(content))
+
+
+def under_way(connection: Connection, run: Run) -> str | None:
+    """Return the submission id of a job of this run that has not ended."""
+    for entry in reversed(submissions(run)):
+        if entry["cluster"] == connection.id:
+            state = client.job_state(connection, entry["submission"])
+            if state is not None and not state.is_ended:
+                return str(entry["submission"])
+    return None
+
+
+def submit(connection: Connection, spec: Spec, run: Run, arguments: Sequence[str]) -> str:
+    """Start ``python -m ARGUMENTS`` for the run on the cluster; returns the submission id."""
+    number = len(submissions(run)) + 1
+    while not record(run, client.submission_id(run.id, number), connection.id):
+        number += 1
+    return client.submit(connection, run.id, number, ["-m", *arguments], stage(spec))

@@ -1,0 +1,1 @@
+"""The verbs of the command that work with runs, versions and data."""

@@ -1,0 +1,180 @@
+"""``run``, ``prepare``, ``train``, ``evaluate``: submit a stage's job, or attach to the one under way."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from cluster import client
+from cluster.attach import connect
+from cluster.connection import Connection
+from cluster.request import INTERRUPTED, Request, TimedOut, WrongRequest
+from cluster.spec import Spec
+from cluster.staging import SPEC_FILE
+from cluster.storage import Storage, open_storage
+from jobs.bundles import resolve
+from jobs.runs import Run, stage_digest
+from jobs.stages import find_data_digest, prepare_digest, train_digest
+from jobs.submissions import submit, under_way
+from jobs.verbs.screen import Screen
+
+STAGES = ("prepare", "train", "evaluate")
+
+
+def run(request: Request, models: list[str] | None, until: str, again: bool) -> int:
+    """Bring every model, or those named, up to a stage."""
+    if until not in STAGES:
+        raise WrongRequest(f"--until {until}: there are {', '.join(STAGES)}")
+    spec = request.spec()
+    names = models or list(spec.models)
+    for name in names:
+        spec.model(name)
+    results: list[dict[str, Any]] = []
+    code = 0
+    for name in names:
+        code = code or _bring(request, spec, name, until, again, results)
+    request.answer({"runs": results} if len(names) != 1 else results[0] if results else {})
+    return code
+
+
+def prepare(request: Request, model: str) -> int:
+    """Prepare one model's data."""
+    return run(request, [model], "prepare", False)
+
+
+def train(request: Request, model: str, again: bool) -> int:
+    """Train one model."""
+    return run(request, [model], "train", again)
+
+
+def evaluate(request: Request, model: str, data: str | None) -> int:
+    """Score a version on the cluster, on held-back data or on ``data``."""
+    spec = request.spec()
+    spec.model(model.partition("@")[0])
+    storage = open_storage(spec.cluster.storage, spec.name)
+    version = resolve(storage, model)
+    digest = stage_digest({"stage": "evaluate", "version": version.name, "data": data or "held"})
+    results: list[dict[str, Any]] = []
+    stage_run = Run.open(storage, version.model, "evaluate", digest, again=True)
+    arguments = ["jobs.evaluate", SPEC_FILE, version.name, "--run", stage_run.id]
+    code = _work(request, spec, stage_run, arguments + (["--data", data] if data else []), results)
+    if results:
+        found = stage_run.result() or {}
+        request.answer({key: found.get(key) for key in ("model", "version", "metrics", "count")})
+    return code
+
+
+def _bring(
+    request: Request,
+    spec: Spec,
+    name: str,
+    until: str,
+    again: bool,
+    results: list[dict[str, Any]],
+) -> int:
+    """Run one model's stages up to ``until``; what is done is skipped."""
+    storage = open_storage(spec.cluster.storage, spec.name)
+    storage.check()
+    data = find_data_digest(spec.model(name), request.say)
+    if until == "prepare":
+        stage_run = Run.open(storage, name, "prepare", prepare_digest(data))
+    else:
+        digest = train_digest(spec.model(name), data)
+        stage_run = Run.open(storage, name, "train", digest, again)
+    if _is_done(storage, stage_run, until):
+        request.say(f"{stage_run.id}: done already; --again trains it once more")
+        results.append(describe(stage_run))
+        _show(request, storage, stage_run)
+        return 0
+    arguments = ["jobs.pretrain", SPEC_FILE, name, "--until", until, "--run", stage_run.id]
+    return _work(request, spec, stage_run, arguments, results)
+
+
+def _is_done(storage: Storage, stage_run: Run, until: str) -> bool:
+    result = stage_run.result()
+    if result is None or until != "evaluate":
+        return result is not None
+    name = stage_run.info()["model"]
+    return bool(resolve(storage, f"{name}@{result['version']}").evaluations)
+
+
+def _work(
+    request: Request,
+    spec: Spec,
+    stage_run: Run,
+    arguments: list[str],
+    results: list[dict[str, Any]],
+) -> int:
+    """Start or join the run's job and follow it to its end."""
+    connection = connect(spec, request.say)
+    job = under_way(connection, stage_run)
+    if job is not None:
+        request.say(f"{job} is under way; attached to it (Ctrl-C detaches)")
+    else:
+        job = submit(connection, spec, stage_run, arguments)
+        request.say(f"submitted {job} (Ctrl-C detaches, the job goes on)")
+    if request.detach:
+        request.say(f"slipway logs -f {stage_run.id} shows how it goes on")
+        results.append(describe(stage_run, "running"))
+        return 0
+    try:
+        state = follow(request, connection, stage_run, job)
+    except KeyboardInterrupt:
+        request.say(
+            f"\ndetached; {stage_run.id} goes on. slipway logs -f {stage_run.id} re-attaches, "
+            f"slipway stop {stage_run.id} ends it"
+        )
+        sys.exit(INTERRUPTED)
+    if state.status != "SUCCEEDED":
+        raise ValueError(
+            f"{stage_run.id} {state.status.lower()}; slipway logs {stage_run.id} shows all of its "
+            "output; the same command again resumes from its last checkpoint"
+        )
+    results.append(describe(stage_run))
+    _show(request, stage_run.storage, stage_run)
+    return 0
+
+
+def follow(request: Request, connection: Connection, run: Run, job: str) -> client.JobState:
+    """Show a job's progress until it ends or ``--timeout`` passes."""
+    deadline = None if request.timeout_s is None else time.monotonic() + request.timeout_s
+    with Screen(request) as screen:
+        for piece in client.follow(connection, job):
+            screen.feed(piece)
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimedOut(
+                    f"{run.id} is not done after {request.timeout_s:.0f} s and goes on; "
+                    f"slipway logs -f {run.id} re-attaches"
+                )
+        state = client.wait(connection, job, timeout_s=10)
+        if state.status != "SUCCEEDED":
+            screen.show_failure(state.message)
+    return state
+
+
+def describe(run: Run, status: str | None = None) -> dict[str, Any]:
+    """What ``--json`` prints of a stage."""
+    result = run.result() or {}
+    return {
+        "run": run.id,
+        "status": status or ("complete" if result else "interrupted"),
+        "version": result.get("version"),
+        "metrics": result.get("metrics", {}),
+        "path": run.storage.url(f"{run.path}/metrics.jsonl"),
+    }
+
+
+def _show(request: Request, storage: Storage, run: Run) -> None:
+    """Say what came out, where it lies, and what to type next."""
+    info, result = run.info(), run.result() or {}
+    if "version" not in result:
+        return
+    name = f"{info['model']}@{result['version']}"
+    version = resolve(storage, name)
+    request.say(f"\n{name} is a version: {storage.url(version.path)}")
+    for evaluation in version.evaluations.values():
+        metrics = ", ".join(f"{k} {v:.4g}" for k, v in evaluation["metrics"].items())
+        request.say(f"  on {evaluation['split']}: {metrics}")
+    request.say(f"  training curve: {storage.url(run.path)}/metrics.jsonl")
+    request.say(f'next: slipway predict {info["model"]} "..."   or: slipway models')

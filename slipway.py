@@ -1,0 +1,233 @@
+"""The command: wires verbs to the packages, imports each when it is called, and holds nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cluster.request import INTERRUPTED, Request, fail
+
+app = typer.Typer(
+    name="slipway",
+    help="From one YAML file to trained, tuned and served models on your own cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+File = Annotated[Path, typer.Option("-f", "--file", help="The YAML file.")]
+LongFile = Annotated[Path, typer.Option("--file", help="The YAML file.")]
+Environment = Annotated[
+    str | None, typer.Option("-e", "--env", envvar="SLIPWAY_ENV", help="Lay this over the file.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Answer every question with yes.")]
+Detach = Annotated[bool, typer.Option("-d", "--detach", help="Do not wait for the work.")]
+Timeout = Annotated[str | None, typer.Option("--timeout", help="Wait so long: 90s, 10m, 2h.")]
+Model = Annotated[str, typer.Argument(help="MODEL, MODEL@3, MODEL@latest or MODEL@ALIAS.")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    file: File = Path("cluster.yaml"),
+    environment: Environment = None,
+    overrides: Overrides = None,
+) -> None:
+    """From one YAML file to trained, tuned and served models on your own cluster."""
+    context.obj = {"file": file, "environment": environment, "overrides": overrides or []}
+
+
+def _shared(
+    context: typer.Context,
+    file: File = None,  # type: ignore[assignment]
+    environment: Environment = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    yes: Yes = False,
+    detach: Detach = False,
+    timeout: Timeout = None,
+) -> Request:
+    """Every verb's options; those given before the verb are the defaults."""
+    from cluster.spec.grammar import parse_duration
+
+    return Request(
+        file=file or context.obj["file"],
+        environment=environment or context.obj["environment"],
+        overrides=(*context.obj["overrides"], *(overrides or ())),
+        json=as_json,
+        yes=yes,
+        detach=detach,
+        timeout_s=None if timeout is None else parse_duration(timeout),
+    )
+
+
+def verb(place: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Make a verb of a signature: ``place`` is the "module:function" that does it."""
+
+    def wire(declared: Callable[..., Any]) -> Callable[..., None]:
+        shared = dict(inspect.signature(_shared, eval_str=True).parameters)
+        own = inspect.signature(declared, eval_str=True).parameters
+        if "follow" in own:  # -f is tail's there; the file goes by its long name
+            shared["file"] = shared["file"].replace(annotation=LongFile)
+
+        @wraps(declared)
+        def call(**given: Any) -> None:
+            _run(place, shared, given)
+
+        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own.values(), *shared.values())]
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return app.command(declared.__name__.rstrip("_"))(call)
+
+    return wire
+
+
+def _run(place: str, shared: Any, given: dict[str, Any]) -> None:
+    as_json = bool(given["as_json"])
+    try:
+        request = _shared(**{name: given.pop(name) for name in shared})
+        module, function = place.split(":")
+        code = getattr(import_module(module), function)(request, **given)
+    except ValueError as error:
+        fail(error, as_json)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; keep Python from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    sys.exit(code or 0)
+
+
+@verb("jobs.verbs.init:init")
+def init(
+    source: Annotated[str, typer.Argument(help="A file, folder, glob or builtin:NAME.")],
+) -> None:
+    """Look at the data and write a commented YAML that runs."""
+
+
+@verb("cluster.verbs:doctor")
+def doctor() -> None:
+    """Check this machine, the cluster and the YAML; each finding with its fix."""
+
+
+@verb("jobs.verbs.plan:plan")
+def plan() -> None:
+    """Say what each stage will do and what it takes; change nothing."""
+
+
+@verb("cluster.verbs:render")
+def render(
+    spec: Annotated[bool, typer.Option("--spec", help="Print the merged spec.")] = False,
+) -> None:
+    """Print the merged spec."""
+
+
+@verb("cluster.verbs:up")
+def up() -> None:
+    """Start the cluster, or say that it runs."""
+
+
+@verb("cluster.verbs:down")
+def down() -> None:
+    """End the cluster; storage stays."""
+
+
+@verb("jobs.verbs.records:status")
+def status() -> None:
+    """Show nodes, resources and runs, and why anything waits."""
+
+
+@verb("jobs.verbs.stages:run")
+def run(
+    models: Annotated[list[str] | None, typer.Argument(help="Models; all by default.")] = None,
+    until: Annotated[str, typer.Option(help="prepare, train or evaluate.")] = "evaluate",
+    again: Annotated[bool, typer.Option(help="Train even if it is done.")] = False,
+) -> None:
+    """Do all stages that are not done yet: prepare, train, evaluate."""
+
+
+@verb("jobs.verbs.stages:prepare")
+def prepare(model: Model) -> None:
+    """Read, split, tokenise and pack a model's data."""
+
+
+@verb("jobs.verbs.stages:train")
+def train(
+    model: Model,
+    again: Annotated[bool, typer.Option(help="Train even if it is done.")] = False,
+) -> None:
+    """Train a model and publish it as a version."""
+
+
+@verb("jobs.verbs.stages:evaluate")
+def evaluate(
+    model: Model,
+    data: Annotated[str | None, typer.Option(help="Score this instead of held-back data.")] = None,
+) -> None:
+    """Score a version."""
+
+
+@verb("jobs.verbs.predict:predict")
+def predict(
+    model: Model,
+    text: Annotated[str, typer.Argument(metavar="INPUT", help="The input.")],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="max_new_tokens=40 ..."),
+    ] = None,
+) -> None:
+    """Answer one input with a version, in this process."""
+
+
+@verb("jobs.verbs.records:runs")
+def runs() -> None:
+    """List the runs."""
+
+
+@verb("jobs.verbs.records:logs")
+def logs(
+    run: Annotated[str, typer.Argument(help="A run's id.")],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+) -> None:
+    """Print a run's log."""
+
+
+@verb("jobs.verbs.records:stop")
+def stop(name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]) -> None:
+    """End a run; what it has saved stays."""
+
+
+@verb("jobs.verbs.records:models")
+def models() -> None:
+    """List versions and aliases."""
+
+
+@verb("cluster.verbs:env")
+def env() -> None:
+    """Print shell lines that set Ray's address and token: eval "$(slipway env)"."""
+
+
+@verb("cluster.verbs:schema")
+def schema() -> None:
+    """Print the YAML's JSON Schema, for editors."""
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
