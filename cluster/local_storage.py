@@ -123,7 +123,8 @@ class LocalStorage(Storage):
             return True
 
     def exists(self, path: str) -> bool:
-        return self._at(path).is_file()
+        with translated(self._at(path)):
+            return self._at(path).is_file()
 
     def age(self, path: str) -> float:
         with translated(self._at(path)):

@@ -99,12 +99,12 @@ class S3Storage(Storage):
         ]
 
     def folders(self, prefix: str = "") -> Names:
-        start = self._key(f"{prefix}/" if prefix else "")
-        return [
+        start = self._start(prefix)
+        return sorted(  # S3's own order counts the slash at the end
             found["Prefix"].removeprefix(start).rstrip("/")
             for page in self._pages(prefix, Delimiter="/")
             for found in page.get("CommonPrefixes", [])
-        ]
+        )
 
     def delete(self, path: str) -> None:
         with self._translated(path) as client:
@@ -126,9 +126,13 @@ class S3Storage(Storage):
 
     def upload(self, local: Path, path: str) -> str:
         with translated(local):
+            before = local.stat()
             digest = sha256_file(local)
             with local.open("rb") as source, self._translated(path) as client:
                 client.upload_fileobj(source, self.bucket, self._key(path))
+            after = local.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise StorageError(f"{local} changed while it was uploaded; run again when it is whole")
         return digest
 
     def download(self, path: str, local: Path) -> str:
@@ -169,7 +173,10 @@ class S3Storage(Storage):
                 self.delete(probe)
 
     def _key(self, path: str) -> str:
-        return f"{self.prefix}/{checked(path.rstrip('/')) and path}"
+        return f"{self.prefix}/{checked(path)}"
+
+    def _start(self, prefix: str) -> str:
+        return f"{self._key(prefix)}/" if prefix else self._key("")
 
     def _put_if(self, path: str, data: bytes, **condition: str) -> bool:
         """A conditional put. The store may ask to repeat while another one is under way."""
@@ -206,7 +213,7 @@ class S3Storage(Storage):
         return False
 
     def _pages(self, prefix: str, **options: str) -> Iterator[Any]:
-        start = self._key(f"{prefix}/" if prefix else "")
+        start = self._start(prefix)
         with self._translated(prefix) as client:
             pages = client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket,

@@ -198,12 +198,16 @@ def fetch_bundle(storage: Storage, version: Version, cache: Path | None = None) 
         local = (cache or _cache()) / "bundles" / f"{version.model}-{version.digest[:16]}"
         if not local.is_dir():
             _download(storage, version, local)
+    _verify(version, local)
+    return local
+
+
+def _verify(version: Version, local: Path) -> None:
     for name, digest in version.bundle["files"].items():
         file = local / checked(name)
         if not file.is_file() or sha256_file(file) != digest:
             state = "has changed since it was published" if file.is_file() else "is gone"
-            raise BundleError(f"{version.name}: {file} {state}; restore it, or use another version")
-    return local
+            raise BundleError(f"{version.name}: {name} {state}; restore it in {version.path}")
 
 
 def _download(storage: Storage, version: Version, local: Path) -> None:
@@ -212,6 +216,7 @@ def _download(storage: Storage, version: Version, local: Path) -> None:
     try:
         for name in [*version.bundle["files"], MANIFEST]:
             storage.download(f"{version.path}/{checked(name)}", partial / name)
+        _verify(version, partial)  # a bad download must not stay in the cache
         try:
             partial.rename(local)
         except OSError:

@@ -197,14 +197,16 @@ def owner() -> str:
 def _newest(storage: Storage, model: str, stage: str, digest: str) -> int:
     """The highest number among this digest's runs; 0 where there is none."""
     pattern = re.compile(re.escape(f"{model}-{stage}-") + r"([0-9a-f]{4,64})(?:-(\d+))?")
-    found = [(name, pattern.fullmatch(name)) for name in storage.folders("runs")]
-    return max(
-        (
-            int(match[2] or 1)
-            for name, match in found
-            if match
-            and digest.startswith(match[1])
-            and Run(storage, name).info()["digest"] == digest
-        ),
-        default=0,
-    )
+    newest = 0
+    for name in storage.folders("runs"):
+        match = pattern.fullmatch(name)
+        if match and digest.startswith(match[1]) and _is_of(storage, name, digest):
+            newest = max(newest, int(match[2] or 1))
+    return newest
+
+
+def _is_of(storage: Storage, name: str, digest: str) -> bool:
+    try:
+        return bool(storage.read_json(f"runs/{name}/run.json")["digest"] == digest)
+    except MissingError:
+        return False

@@ -86,7 +86,7 @@ def test_json(storage: Storage) -> None:
     storage.write_json("x.json", {"b": "é", "a": [1, None]})
     assert storage.read_json("x.json") == {"b": "é", "a": [1, None]}
     storage.write("x.json", b'{"b": ')
-    with pytest.raises(DamagedError, match="x.json is damaged"):
+    with pytest.raises(DamagedError, match=r"x\.json is damaged"):
         storage.read_json("x.json")
 
 
