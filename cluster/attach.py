@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from . import api, local
 from .connection import ClusterError, Connection
+from .home import Report
 
 if TYPE_CHECKING:
     from .spec import Spec
 
 
-def connect(spec: Spec, report: local.Report = lambda message: None) -> Connection:
+def connect(spec: Spec, report: Report = lambda message: None) -> Connection:
     """A connection to the spec's cluster; a local one is started if it is not up.
 
     Raises:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import processes
 from .connection import ClusterError, Connection
 from .home import Home, Record, Report, boot_id, cause, explained
-from .machine import are_free, free_ports, head_environment, num_cpus, object_store_size
+from .machine import LOOPBACK, are_free, free_ports, head_environment, num_cpus, object_store_size
 
 if TYPE_CHECKING:
     from .spec import Spec
@@ -124,6 +124,7 @@ def _connection(home: Home, record: Record, fresh: bool) -> Connection:
         python=sys.executable,
         fresh=fresh,
         log=home.log,
+        extra=LOOPBACK,
     )
 
 
@@ -160,6 +161,8 @@ class HeadError(ClusterError):
 def _launch(spec: Spec, home: Home, ports: list[int], object_store: int | None) -> Record:
     temp = home.temp()
     home.write_token()
+    # Ray's job supervisor looks for "the" Ray of the machine, and takes this file's word for it.
+    (temp / "ray_current_cluster").write_text(f"127.0.0.1:{ports[0]}")
     ready = home.folder / "ready.json"
     ready.unlink(missing_ok=True)
     plan = {

@@ -26,6 +26,9 @@ SHARED_MEMORY = Path("/dev/shm")
 SMALLEST_OBJECT_STORE = 80 * 2**20
 LARGEST_OBJECT_STORE = 64 * 2**30
 
+# As on macOS: Ray otherwise turns 127.0.0.1 into the machine's public address wherever it connects.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
 # What would point the head at another cluster, or win over its own token.
 FOREIGN = frozenset(
     (
@@ -112,7 +115,7 @@ def head_environment(
     """
     environment = {name: value for name, value in outer.items() if name not in FOREIGN}
     head, dashboard, dashboard_metrics, autoscaler_metrics = ports
-    environment |= {
+    environment |= LOOPBACK | {
         MARK: home.mark,
         "SLIPWAY_ROOT": str(spec.root),
         # Before the head starts: Ray Train's cleaner asks "the" Ray of the machine otherwise.
