@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import os
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -49,16 +47,9 @@ class S3Storage(Storage):
         self.root = url
         self.bucket, _, self.prefix = url.removeprefix("s3://").partition("/")
         self.address = S3Address(endpoint, region, credentials)
-        self._clients = _Clients()
 
     def __repr__(self) -> str:
         return f"S3Storage({self.root!r})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_clients": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _clients=_Clients())
 
     def read(self, path: str) -> bytes:
         return self.read_tagged(path)[0]
@@ -229,28 +220,13 @@ class S3Storage(Storage):
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            client = self._clients.of(self.address)
+            client = self.address.client()
         except (BotoCoreError, ValueError) as error:
             raise s3_error(error, self.root, self.address.endpoint) from None
         try:
             yield client
         except (BotoCoreError, ClientError, Boto3Error) as error:
             raise s3_error(error, self.url(path), self.address.endpoint) from None
-
-
-class _Clients:
-    """One client per process: they are safe among threads, but not across a fork."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._client: S3Client | None = None
-        self._pid = 0
-
-    def of(self, address: S3Address) -> S3Client:
-        with self._lock:
-            if self._client is None or self._pid != os.getpid():
-                self._client, self._pid = address.client(), os.getpid()
-            return self._client
 
 
 def _seconds(found: Any) -> float:

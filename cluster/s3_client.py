@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from pyarrow.fs import FileSystem
 
+Style = Literal["virtual", "path"]
 # These answer only at bucket.host; everything else that is not AWS is safest at host/bucket.
 VIRTUAL_HOSTED = ("aliyuncs.com", "myqcloud.com", "volces.com")
 CONNECT_TIMEOUT_S = 3
@@ -28,25 +31,11 @@ class S3Address:
     credentials: Any | None
 
     def client(self) -> S3Client:
-        """A new client: few attempts and short timeouts, so that a dead store fails in seconds."""
-        import boto3
-        from botocore.config import Config
-
-        session = boto3.Session(**self._keys("aws_access_key_id", "aws_secret_access_key"))
-        # Checksums that only AWS is sure to know are not sent to other stores.
-        checksums: Literal["when_required", "when_supported"]
-        checksums = "when_required" if self.endpoint else "when_supported"
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": NUM_ATTEMPTS},
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-            max_pool_connections=16,
-            s3={"addressing_style": "virtual" if self._virtual() else "path"},
-            request_checksum_calculation=checksums,
-            response_checksum_validation=checksums,
-        )
-        region = self.region or session.region_name or "us-east-1"
-        return session.client("s3", endpoint_url=self.endpoint, region_name=region, config=config)
+        """The client of this process; a new one once the secret's files have changed."""
+        keys = self._keys("access", "secret")
+        style: Style = "virtual" if self._virtual() else "path"
+        access, secret = keys.get("access"), keys.get("secret")
+        return _client(self.endpoint, self.region, style, access, secret, os.getpid())
 
     def filesystem(self) -> FileSystem:
         """pyarrow's own client, told the endpoint: it ignores AWS_ENDPOINT_URL at times."""
@@ -75,3 +64,37 @@ class S3Address:
     def _virtual(self) -> bool:
         host = urlsplit(self.endpoint).hostname or "" if self.endpoint else ""
         return not self.endpoint or host.endswith(VIRTUAL_HOSTED)
+
+
+@functools.lru_cache(maxsize=8)
+def _client(
+    endpoint: str | None,
+    region: str | None,
+    style: Style,
+    access: str | None,
+    secret: str | None,
+    pid: int,
+) -> S3Client:
+    """Few attempts and short timeouts, so that a dead store fails in seconds.
+
+    Kept because making one takes longer than most requests; safe among threads, but not across a
+    fork, hence `pid`.
+    """
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.Session(aws_access_key_id=access, aws_secret_access_key=secret)
+    # Checksums that only AWS is sure to know are not sent to other stores.
+    checksums: Literal["when_required", "when_supported"]
+    checksums = "when_required" if endpoint else "when_supported"
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": NUM_ATTEMPTS},
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=READ_TIMEOUT_S,
+        max_pool_connections=16,
+        s3={"addressing_style": style},
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+    )
+    name = region or session.region_name or "us-east-1"
+    return session.client("s3", endpoint_url=endpoint, region_name=name, config=config)

@@ -222,11 +222,13 @@ def test_answers(code: str, status: int, kind: type[StorageError], text: str) ->
     assert "AKIDEXAMPLE" not in str(error)
 
 
-def test_broken_upload_publishes_nothing(s3_address: Any, tmp_path: Path) -> None:
+def test_broken_upload_publishes_nothing(
+    s3_address: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second of three parts fails: no object, and no parts that cost money for ever."""
     (tmp_path / "big").write_bytes(bytes(20 << 20))
     storage: Any = open_storage(s3_address, "acme")
-    client = storage._clients.of(storage.address)
+    client = storage.address.client()
     upload_part = client.upload_part
 
     def fail_second(**request: Any) -> Any:
@@ -234,7 +236,7 @@ def test_broken_upload_publishes_nothing(s3_address: Any, tmp_path: Path) -> Non
             raise OSError(errno.EIO, "read error")
         return upload_part(**request)
 
-    client.upload_part = fail_second
+    monkeypatch.setattr(client, "upload_part", fail_second)
     with pytest.raises(StorageError, match="the disk reports an error"):
         storage.upload(tmp_path / "big", "big")
     assert not storage.exists("big")
