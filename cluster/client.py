@@ -16,6 +16,12 @@ from urllib.parse import quote
 from . import api
 from .connection import ClusterError, Connection
 
+# Ray's modules that tell people what they upload.
+CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
 ENDED = frozenset(("SUCCEEDED", "FAILED", "STOPPED"))
 
 
@@ -209,7 +215,8 @@ def _job_client(connection: Connection) -> Any:
             os.environ[variable] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
     import ray.job_submission
 
-    logging.getLogger("ray.dashboard.modules").setLevel(logging.WARNING)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         return ray.job_submission.JobSubmissionClient(
             connection.api_url, headers=connection.headers()
