@@ -37,10 +37,9 @@ def _by_ray_data(function: Callable[[int], Iterator[T]], num_pieces: int) -> Ite
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current().copy()
+    context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    context.print_on_execution_start = False
     shared = ray.put(function)
 
     def run(row: dict[str, Any]) -> Iterator[dict[str, bytes]]:
@@ -48,7 +47,20 @@ def _by_ray_data(function: Callable[[int], Iterator[T]], num_pieces: int) -> Ite
         for result in work(int(row["id"])):
             yield {"result": pickle.dumps(result, protocol=5)}
 
-    with ray.data.DataContext.current(context):
-        pieces = ray.data.range(num_pieces, override_num_blocks=num_pieces)
+    pieces = ray.data.range(num_pieces, override_num_blocks=num_pieces)
+    try:
         for row in pieces.flat_map(run, num_cpus=1).iter_rows():
             yield pickle.loads(row["result"])  # from our own processes, never from storage
+    except ray.exceptions.RayError as error:
+        raise _origin(error) from error
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The user's error that a task raised, without Ray's account of the task around it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        cause = getattr(inner, "cause", None) or inner.__cause__
+        if isinstance(cause, ValueError) and type(cause).__module__.split(".")[0] != "ray":
+            return cause
+        inner = cause if cause is not inner else None
+    return error

@@ -62,6 +62,7 @@ def prepare(
     preparation = open_preparation(model, pretrained)
     sources = preparation.sources()
     inspections = inspect_all(preparation, sources, report)
+    planned = preparation.plan(inspections)
     digest = data_digest(model, preparation, sources, inspections)
     path = f"data/{digest}"
     with _alone(digest):
@@ -69,14 +70,19 @@ def prepare(
             report(f"data {digest[:12]} is prepared already")
             return Prepared(digest, path, storage.read_json(f"{path}/{MANIFEST}"), False)
         with tempfile.TemporaryDirectory(dir=_scratch(), prefix="prepare-") as folder:
-            content = _make(preparation, inspections, Path(folder), report) | {
-                "format": FORMAT,
-                "digest": digest,
-                "domain": model.domain,
-                "task": model.task,
-                "sources": _described(sources, inspections),
-                "versions": _versions(),
-            }
+            made = _make(preparation, Path(folder), report)
+            content = (
+                planned
+                | made
+                | {
+                    "format": FORMAT,
+                    "digest": digest,
+                    "domain": model.domain,
+                    "task": model.task,
+                    "sources": _described(sources, inspections),
+                    "versions": _versions(),
+                }
+            )
             manifest = publish_folder(storage, Path(folder), path, MANIFEST, content)
     return Prepared(digest, path, manifest, True)
 
@@ -103,14 +109,8 @@ def data_digest(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _make(
-    preparation: Preparation,
-    inspections: Sequence[dict[str, Any]],
-    folder: Path,
-    report: Report,
-) -> dict[str, Any]:
+def _make(preparation: Preparation, folder: Path, report: Report) -> dict[str, Any]:
     """Writes processor and shards into `folder`; returns what the manifest says of them."""
-    planned = preparation.plan(inspections)
     preparation.fit(folder / "processor", report)
     shards = Shards(folder)
     blocks = in_order(preparation.encode, preparation.num_pieces)
@@ -119,7 +119,7 @@ def _make(
     shards.close()
     splits = preparation.counts()
     report(", ".join(f"{name} {counts['rows']:,} rows" for name, counts in splits.items()))
-    return planned | {
+    return {
         "settings": preparation.settings(),
         "splits": splits,
         "columns": {name: str(kind) for name, kind in shards.columns.items()},

@@ -102,6 +102,12 @@ class Domain(Protocol):
     def read(self, paths: Sequence[str], rows_per_batch: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Any user's files as batches of rows for `collate`, through this model's processor."""
 
+    def flops(self, network: nn.Module) -> float:
+        """Floating-point operations of training on one unit, forward and backward."""
+
+    def restore(self, folder: Path) -> nn.Module:
+        """The network that `save` wrote, in its saved precision."""
+
     def save(self, network: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
         """Write network and processor so that `load` (and plain transformers) read them.
 

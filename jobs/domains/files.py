@@ -5,10 +5,11 @@ import glob
 import gzip
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from pyarrow import fs
 
@@ -62,10 +63,15 @@ def find_sources(paths: Sequence[str], suffixes: frozenset[str], part: str = "")
     return list(found.values())
 
 
-def open_source(source: Source) -> IO[bytes]:
-    """The file's bytes, unpacked where it is gzip; reading raises DataError through `explain`."""
-    raw = _open(source.path)
-    return gzip.GzipFile(fileobj=raw) if source.is_packed else raw  # type: ignore[return-value]
+@contextmanager
+def open_source(source: Source) -> Iterator[IO[bytes]]:
+    """The file's bytes, unpacked where it is gzip; `explain` says what reading them raises."""
+    with _open(source.path) as raw:
+        if source.is_packed:
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield cast(IO[bytes], unpacked)
+        else:
+            yield raw
 
 
 def open_raw(source: Source) -> IO[bytes]:

@@ -119,6 +119,17 @@ class Generation:
             row = np.concatenate([rest, padding])[None]
             yield {"tokens": row, "length": np.asarray([rest.size])}
 
+    def flops(self, network: nn.Module) -> float:
+        """6 per parameter and 12 per layer, width and context (Chowdhery et al., 2022, app. B)."""
+        config: Any = network.config
+        attention = 12 * config.num_hidden_layers * config.hidden_size
+        parameters = sum(getattr(p, "ds_numel", p.numel()) for p in network.parameters())
+        return float(6 * parameters + attention * context_of(self.model.network, self.pretrained))
+
+    def restore(self, folder: Path) -> nn.Module:
+        """The network that `save` wrote, in its saved precision."""
+        return load_network(str(folder))
+
     def save(self, network: nn.Module, state: Mapping[str, Tensor], folder: Path) -> None:
         """A folder for `AutoModelForCausalLM` and `AutoTokenizer` (and for `load`)."""
         save_network(network, state, self.processor, folder)

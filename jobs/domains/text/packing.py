@@ -17,8 +17,8 @@ def token_type(vocabulary_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]
 
 
 def rows_schema(width: int, dtype: np.dtype[np.uint16] | np.dtype[np.int32]) -> pa.Schema:
-    """One column `tokens` of `width` ids."""
-    values = pa.field("item", pa.from_numpy_dtype(dtype), nullable=False)
+    """One column `tokens` of `width` ids, named inside as parquet names it."""
+    values = pa.field("element", pa.from_numpy_dtype(dtype), nullable=False)
     return pa.schema([pa.field("tokens", pa.list_(values, width), nullable=False)])
 
 
@@ -53,8 +53,8 @@ class Packer:
     def _cut(self, split: str) -> pa.RecordBatch:
         stream = np.concatenate(self._held[split])
         num_rows = max(0, (stream.size - 1) // self.context)
-        windows = np.lib.stride_tricks.sliding_window_view(stream, self.context + 1)
-        rows = windows[:: self.context][:num_rows] if num_rows else windows[:0]
+        starts = np.arange(num_rows)[:, None] * self.context
+        rows = stream[starts + np.arange(self.context + 1)]
         self._held[split] = [stream[num_rows * self.context :]]
         self._num_held[split] = self._held[split][0].size
         return to_batch(rows, self.schema)

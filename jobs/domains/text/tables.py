@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -50,33 +51,34 @@ def read_csv(reading: Reading, start: int, stop: int) -> Iterator[Document | Bad
 
 def parquet_spans(reading: Reading) -> list[tuple[int, int]]:
     """Row groups, one by one."""
-    return [(i, i + 1) for i in range(_parquet(reading).num_row_groups)]
+    with _parquet(reading) as file:
+        return [(i, i + 1) for i in range(file.num_row_groups)]
 
 
 def read_parquet(reading: Reading, start: int, stop: int) -> Iterator[Document | Bad]:
     path = reading.source.path
-    file = _parquet(reading)
-    names = file.schema_arrow.names
-    name = names[_position(names, reading.layout.column, path)]
-    row = sum(file.metadata.row_group(i).num_rows for i in range(start))
-    try:
+    with _parquet(reading) as file:
+        names = file.schema_arrow.names
+        name = names[_position(names, reading.layout.column, path)]
+        row = sum(file.metadata.row_group(i).num_rows for i in range(start))
         groups = list(range(start, stop))
         for batch in file.iter_batches(batch_size=1024, row_groups=groups, columns=[name]):
             for value in batch.column(0).to_pylist():
                 row += 1
                 yield _value(value, f"{path}:row {row}", name)
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: is damaged ({error}); copy it again") from error
 
 
-def _parquet(reading: Reading) -> Any:
+@contextmanager
+def _parquet(reading: Reading) -> Iterator[Any]:
     path = reading.source.path
-    try:
-        return pq.ParquetFile(open_raw(reading.source))
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"{path}: is no complete parquet file ({str(error).splitlines()[0]}); copy it again"
-        ) from error
+    with open_raw(reading.source) as raw:
+        try:
+            yield pq.ParquetFile(raw)
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"{path}: is no complete parquet file ({reason}); copy it again"
+            ) from error
 
 
 def _lines(texts: Iterator[str]) -> Iterator[tuple[str, bool]]:
