@@ -2,16 +2,18 @@
 
 No shuffled list is stored or sent: every worker asks for the rows of a step and gets the same
 answer, whatever the number of workers, before and after a restart, in memory that depends on the
-batch alone. Each epoch is a permutation of its own, computed element by element by a Feistel
-network over the next power of four that is walked until it lands below the number of rows
-(Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002).
+batch alone. Each epoch is a permutation of its own, computed element by element: a generalised
+Feistel network over Z_a x Z_b, with a x b just above the number of rows, walked on until it lands
+below it (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002).
 """
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDS = 8
-MIN_HALF_BITS = 3  # below 64 elements a network mixes badly; walking a larger one costs little
+ROUNDS = 6
+MIN_SIDE = 8  # below 64 elements a network mixes badly; walking a larger one costs little
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -27,12 +29,13 @@ def rows_of_step(seed: int, step: int, global_batch: int, num_rows: int) -> Ints
 
 def permute(seed: int, epochs: Ints, positions: Ints, num_rows: int) -> Ints:
     """Row at each position of each epoch, elementwise over equal shapes [n]."""
-    half_bits = max(MIN_HALF_BITS, ((num_rows - 1).bit_length() + 1) // 2)
+    side = max(MIN_SIDE, math.isqrt(num_rows - 1) + 1)
+    sides = np.uint64(side), np.uint64(max(MIN_SIDE, -(-num_rows // side)))
     keys = _keys(seed, epochs)
-    rows = _feistel(positions.astype(np.uint64), keys, half_bits)
+    rows = _feistel(positions.astype(np.uint64), keys, sides)
     outside = np.flatnonzero(rows >= num_rows)
     while outside.size:
-        rows[outside] = _feistel(rows[outside], keys[:, outside], half_bits)
+        rows[outside] = _feistel(rows[outside], keys[:, outside], sides)
         outside = outside[rows[outside] >= num_rows]
     return rows.astype(np.int64)
 
@@ -44,12 +47,14 @@ def _keys(seed: int, epochs: Ints) -> Words:
     return _mix(start[None, :] + rounds * np.uint64(0x9E3779B97F4A7C15))
 
 
-def _feistel(values: Words, keys: Words, half_bits: int) -> Words:
-    mask, shift = np.uint64((1 << half_bits) - 1), np.uint64(half_bits)
-    left, right = values >> shift, values & mask
+def _feistel(values: Words, keys: Words, sides: tuple[np.uint64, np.uint64]) -> Words:
+    """A permutation of 0 <= value < sides[0] * sides[1], one round per key [rounds, n]."""
+    left, right = np.divmod(values, sides[1])
+    left_side, right_side = sides
     for key in keys:
-        left, right = right, left ^ (_mix(right ^ key) & mask)
-    return (left << shift) | right
+        left, right = right, (left + _mix(right ^ key) % left_side) % left_side
+        left_side, right_side = right_side, left_side
+    return left * right_side + right
 
 
 def _mix(words: Words) -> Words:
