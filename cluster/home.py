@@ -110,6 +110,10 @@ class Home:
             "set TMPDIR to a short path that you may write to and that has space"
         )
 
+    def temp_folders(self) -> list[Path]:
+        """The temporary folders of ours that exist."""
+        return [p for p in self._temps() if p.is_dir() and p.stat().st_uid == os.getuid()]
+
     def _temps(self) -> list[Path]:
         name = f"sw-{hashlib.sha256(self.mark.encode()).hexdigest()[:10]}"
         return [p / name for p in dict.fromkeys((Path("/tmp"), Path(tempfile.gettempdir())))]
@@ -118,9 +122,8 @@ class Home:
         """Remove what a cluster left behind."""
         for file in ("cluster.json", "head.json", "ready.json", "token"):
             (self.folder / file).unlink(missing_ok=True)
-        for folder in self._temps():
-            if folder.is_dir() and folder.stat().st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.temp_folders():
+            shutil.rmtree(folder, ignore_errors=True)
         if not keep_head_state:
             shutil.rmtree(self.head_state, ignore_errors=True)
 

@@ -92,6 +92,12 @@ def home_of(spec: Spec) -> Home:
     return Home(spec.name, str(spec.cluster.storage.url))
 
 
+def session_of(spec: Spec) -> int | None:
+    """The session id that the head was started in; None if none was since the last boot."""
+    record = home_of(spec).record()
+    return record.session if record is not None and record.boot == boot_id() else None
+
+
 def is_alive(record: Record) -> bool:
     """Whether head, raylet and dashboard of a recorded cluster all run."""
     return (

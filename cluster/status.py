@@ -1,4 +1,4 @@
-"""What the cluster is doing, as data: nodes, jobs, and why anything waits. Asks its HTTP API only."""
+"""What the cluster is doing, as data: nodes, jobs, why anything waits. Asks its HTTP API only."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def pending(
     for group in groups:
         demand = sum_amounts(bundle["unit_resources"] for bundle in group["bundles"])
         name = group.get("name") or f"placement group {group['placement_group_id'][:8]}"
-        found[name, submissions.get(group.get("creator_job_id"))] = demand
+        found[name, submissions.get(str(group.get("creator_job_id")))] = demand
     for task in tasks:
         # A task inside a group waits for the group, which is listed itself.
         if not task.get("placement_group_id") and task.get("required_resources"):
-            key = task["name"], submissions.get(task.get("job_id"))
+            key = task["name"], submissions.get(str(task.get("job_id")))
             found.setdefault(key, dict(task["required_resources"]))
     return [(what, job, demand) for (what, job), demand in found.items()]
 
