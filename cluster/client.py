@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import shlex
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ def submit(
     if job_state(connection, name) is not None:
         return name
     try:
-        _job_client(connection).submit_job(
+        job_client(connection).submit_job(
             entrypoint=shlex.join([connection.python, *argv]),
             submission_id=name,
             runtime_env={"working_dir": str(workdir), "env_vars": dict(env or {})},
@@ -145,70 +144,8 @@ def wait(connection: Connection, name: str, timeout_s: float | None = None) -> J
         time.sleep(0.5)
 
 
-def follow(
-    connection: Connection,
-    name: str,
-    patience_s: float = 60.0,
-    is_local_end: Callable[[], bool] = lambda: False,
-) -> Iterator[str]:
-    """The job's output from its beginning, in pieces, until it ends.
-
-    A lost connection is made again for up to `patience_s`, and nothing is yielded twice.
-    `is_local_end` is asked after every loss: where it holds, following ends at once.
-
-    Raises:
-        UnreachableError: the connection stayed lost.
-        ClusterError: there is no such job.
-    """
-    seen, lost_at = 0, None
-    while True:
-        offset = 0
-        try:
-            for piece in _tail(connection, name):
-                fresh = piece[max(0, seen - offset) :]
-                offset += len(piece)
-                lost_at = None
-                if fresh:
-                    seen += len(fresh)
-                    yield fresh
-            state = job_state(connection, name)
-            if state is None:
-                raise ClusterError(f"the cluster knows no job {name}; slipway runs lists all")
-            if state.is_ended:
-                return
-        except api.UnreachableError:
-            now = time.monotonic()
-            lost_at = now if lost_at is None else lost_at
-            if is_local_end() or now - lost_at > patience_s:
-                raise
-        time.sleep(0.5)
-
-
-def _tail(connection: Connection, name: str) -> Iterator[str]:
-    """One connection's worth of output, from the beginning; raises UnreachableError if cut."""
-    import aiohttp
-
-    state = job_state(connection, name)
-    if state is None:
-        raise ClusterError(f"the cluster knows no job {name}; slipway runs lists all")
-    loop = asyncio.new_event_loop()
-    pieces: AsyncIterator[str] = _job_client(connection).tail_job_logs(name)
-    try:
-        while True:
-            try:
-                yield loop.run_until_complete(anext(pieces))
-            except StopAsyncIteration:
-                return
-            except (RuntimeError, OSError, aiohttp.ClientError) as error:
-                raise api.unreachable(connection, error) from error
-    finally:
-        with_close: Any = pieces
-        loop.run_until_complete(with_close.aclose())
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
-def _job_client(connection: Connection) -> Any:
+def job_client(connection: Connection) -> Any:
+    """Ray's own client of the job API."""
     if api.is_loopback(connection.api_url):  # else HTTP_PROXY would be sent the token
         for variable in ("NO_PROXY", "no_proxy"):
             hosts = [host for host in os.environ.get(variable, "").split(",") if host]

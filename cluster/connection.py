@@ -31,6 +31,8 @@ class Connection:
     """Whether this call started it; False if it was already up."""
     log: Path | None = None
     """The head's start-up log; None for a cluster that others run."""
+    job_logs: Path | None = None
+    """Folder that holds jobs' output, where this machine has it."""
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def env(self) -> dict[str, str]:

@@ -130,6 +130,7 @@ def _connection(home: Home, record: Record, fresh: bool) -> Connection:
         python=sys.executable,
         fresh=fresh,
         log=home.log,
+        job_logs=Path(record.temp) / "session_latest" / "logs",
         extra=LOOPBACK,
     )
 

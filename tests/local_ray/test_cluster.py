@@ -15,6 +15,7 @@ import pytest
 
 from cluster import attach, client, local, processes, status
 from cluster.connection import ClusterError, Connection
+from cluster.follow import follow
 from cluster.spec import Spec, load
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,7 @@ def test_job_runs_once_and_its_output_arrives(up: Connection, workdir: Path) -> 
     argv = ["main.py", "3", "0"]
     name = client.submit(up, "tiny-train-0000", 1, argv, workdir)
     assert client.submit(up, "tiny-train-0000", 1, argv, workdir) == name == "tiny-train-0000-1"
-    output = "".join(client.follow(up, name))
+    output = "".join(follow(up, name))
     assert [output.count(f"step {step}\n") for step in range(3)] == [1, 1, 1]
     assert client.wait(up, name, 20).status == "SUCCEEDED"
 
@@ -104,12 +105,15 @@ def test_failed_and_stopped_jobs_say_so(up: Connection, workdir: Path) -> None:
 
 
 def test_status_names_what_waits(spec: Spec, up: Connection, workdir: Path) -> None:
-    demand = client.Resources(gpus=8)
-    name = client.submit(up, "tiny-train-0003", 1, ["main.py", "0", "0"], workdir, None, demand)
+    (workdir / "greedy.py").write_text(
+        "import ray; ray.init()\nray.get(ray.remote(num_gpus=8)(lambda: 1).remote())\n"
+    )
+    name = client.submit(up, "tiny-train-0003", 1, ["greedy.py"], workdir)
     deadline = time.monotonic() + 15
     while not (found := status.status(up, spec).waiting) and time.monotonic() < deadline:
         time.sleep(0.5)
     client.stop(up, name)
+    assert found[0].job == name
     assert found[0].why == (
         "waiting for 8 GPUs: the cluster has 0 and may not grow past 0 (cluster.pools[0].nodes)"
     )
@@ -155,7 +159,7 @@ def test_another_cluster_beside_it(
         second = local.start(other, object_store_bytes=STORE)
         for connection in (second, up):
             name = client.submit(connection, "tiny-nodes-0000", 1, ["nodes.py"], workdir)
-            assert f"at {connection.address} 1" in "".join(client.follow(connection, name))
+            assert f"at {connection.address} 1" in "".join(follow(connection, name))
             assert [node.alive for node in status.status(connection, spec).nodes] == [True]
     finally:
         assert local.stop(other)
