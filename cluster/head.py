@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,25 @@ def main(path: str) -> None:
     plan = json.loads(Path(path).read_text())
     node = _head_class()(_parameters(plan), head=True, shutdown_at_exit=False, spawn_reaper=False)
     node.join_api_server()
+    _await_port(plan["dashboard_port"])
     pids = {kind: started[0].process.pid for kind, started in node.all_processes.items() if started}
     ready = Path(plan["ready"])
     draft = ready.with_suffix(".tmp")
     draft.write_text(json.dumps({"pids": pids, "session": node.session_name}))
     draft.replace(ready)
+
+
+def _await_port(port: int, timeout_s: float = 60.0) -> None:
+    """Wait until the dashboard answers: over a kept head state Ray finds the last one's address."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the dashboard did not answer in {timeout_s:.0f} s") from None
+            time.sleep(0.1)
 
 
 def _parameters(plan: dict[str, Any]) -> Any:

@@ -172,8 +172,11 @@ def test_killed_cluster_starts_anew_and_stop_leaves_nothing(tmp_path: Path) -> N
     home = local.home_of(spec)
     try:
         first = local.start(spec, object_store_bytes=STORE)
-        for process in processes.owned(home.mark, local.session_of(spec))[:2]:
-            process.kill()
+        record = home.record()
+        assert record is not None
+        head = psutil.Process(record.processes["gcs_server"][0])
+        head.kill()
+        psutil.wait_procs([head], timeout=5)
         told: list[str] = []
         second = local.start(spec, told.append, object_store_bytes=STORE)
         assert second.fresh
