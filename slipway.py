@@ -1,4 +1,4 @@
-"""The command: wires verbs to the packages, imports each when it is called, and holds nothing else."""
+"""The command: wires verbs to the packages, imports each when called, and holds nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.request import INTERRUPTED, Request, fail
+from cluster.request import INTERRUPTED, Request, bounded, fail
 
 app = typer.Typer(
     name="slipway",
@@ -98,7 +98,8 @@ def _run(place: str, shared: Any, given: dict[str, Any]) -> None:
     try:
         request = _shared(**{name: given.pop(name) for name in shared})
         module, function = place.split(":")
-        code = getattr(import_module(module), function)(request, **given)
+        with bounded(request.timeout_s):
+            code = getattr(import_module(module), function)(request, **given)
     except ValueError as error:
         fail(error, as_json)
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Accelerators by name: memory and peak speed, as their makers state them.
 
-Dense bfloat16 (float16 where the device has no bfloat16) without sparsity, from NVIDIA's data
-sheets and AMD's product pages as of 2026-11: H100, H200, B200, A100, L40S, L4, A10G, V100, T4, MI300X.
+Dense bfloat16 (float16 where there is no bfloat16), without sparsity, from NVIDIA's data
+sheets and AMD's product pages as of 2026-11.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def estimate(
 def choose_stage(estimates: dict[int, Estimate], device_bytes: float, devices: int) -> int:
     """Return the lowest stage that fits: each further stage pays with communication.
 
-    With one device sharding saves nothing, so stage 0 it is. Where nothing fits, 3: the plan says so.
+    With one device sharding saves nothing: stage 0. Where nothing fits, 3: the plan warns.
     """
     if devices == 1:
         return 0

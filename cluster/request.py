@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,11 +17,11 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG, REFUSED, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
-class WrongRequest(ValueError):
+class WrongRequestError(ValueError):
     """What was asked cannot be done as asked: exit code 2."""
 
 
-class TimedOut(ValueError):
+class TimedOutError(ValueError):
     """``--timeout`` passed before the work was done: exit code 4."""
 
 
@@ -69,6 +72,27 @@ class Request:
         Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
+@contextmanager
+def bounded(timeout_s: float | None) -> Iterator[None]:
+    """Raise TimedOutError in this block once ``timeout_s`` have passed; main thread only."""
+    if timeout_s is None:
+        yield
+        return
+
+    def ring(number: int, frame: object) -> NoReturn:
+        raise TimedOutError(
+            f"not done after {timeout_s:g} s; a job that was started goes on: slipway status"
+        )
+
+    previous = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
 def fail(error: BaseException, as_json: bool) -> NoReturn:
     """Print an error of the user's or of the work, and exit with its code."""
     from cluster.spec import SpecError
@@ -80,7 +104,7 @@ def fail(error: BaseException, as_json: bool) -> NoReturn:
             for p in error.problems
         ]
     else:
-        codes = {WrongRequest: WRONG, TimedOut: TIMED_OUT}
+        codes = {WrongRequestError: WRONG, TimedOutError: TIMED_OUT}
         code = next((c for kind, c in codes.items() if isinstance(error, kind)), FAILED)
         entries = [{"message": str(error), "file": None, "line": None, "path": None}]
     if as_json:

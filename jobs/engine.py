@@ -6,7 +6,6 @@ ZeRO stage and a change of engine is a change of this file.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from cluster.spec import TrainSpec
 from jobs.domains import Domain
+from jobs.quiet import quiet
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # DeepSpeed's own default of 5e8 elements would allocate gigabytes for a small model.
@@ -107,9 +107,18 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]
 
 
 def set_seed(*key: int) -> None:
-    """Seed torch from a tuple such as (seed, step, rank): exact resume needs no stored RNG state."""
+    """Seed torch from a key such as (seed, step, rank): resuming needs no stored RNG state."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def _unsaved_buffers(network: nn.Module) -> dict[str, Tensor]:
+    """Buffers that no state dict holds, such as rotary frequencies.
+
+    They stay in their own precision, as they do where the exported bundle is loaded.
+    """
+    saved = set(network.state_dict())
+    return {name: b.clone() for name, b in network.named_buffers() if name not in saved}
 
 
 class Engine:
@@ -125,23 +134,25 @@ class Engine:
         config: dict[str, Any] | None = None,
     ) -> None:
         """Build the network from ``train.seed`` and shard it; collective over all workers."""
-        # Each engine announces itself in dozens of INFO lines otherwise.
-        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        quiet()
         set_seed(train.seed)
-        network = domain.network().to(DTYPES[precision])
+        network = domain.network()
         if train.activation_checkpointing:
             network.gradient_checkpointing_enable()  # type: ignore[operator]
         if train.compile:
             network.compile()
         self.domain, self.batch, self.stage, self.seed = domain, batch, stage, train.seed
         self.unreported, self._norm = stage == 0 and precision == "fp32", 0.0
+        exact = _unsaved_buffers(network)
         self.num_parameters = sum(p.numel() for p in network.parameters())
         largest = max(p.numel() for p in network.parameters())
         self.engine, *_ = deepspeed.initialize(
             model=network,
-            optimizer=self._optimizer(network, train),
+            optimizer=self._optimizer(network.to(DTYPES[precision]), train),
             config=config or engine_config(train, stage, precision, batch, largest),
         )
+        for name, buffer in exact.items():
+            network.get_buffer(name).data = buffer.to(self.device)
         self.rank = int(self.engine.global_rank)
 
     @staticmethod

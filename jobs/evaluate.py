@@ -1,6 +1,6 @@
 """Score a version on its held-back split, or on any data of the user's.
 
-    ray job submit --working-dir . -- python -m jobs.evaluate cluster.yaml assistant@3 [--data FILE]
+ray job submit --working-dir . -- python -m jobs.evaluate cluster.yaml assistant@3 [--data FILE]
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ def _batches(
         if rows is not None:
             starts = range(0, len(rows), BATCH_SIZE)
             return split, (rows.slice(start, start + BATCH_SIZE) for start in starts)
-    raise ValueError(
-        f"{version.model}@{version.number} was trained without held-back data; name some with --data"
-    )
+    raise ValueError(f"{version.name} was trained without held-back data; name some with --data")
 
 
 @torch.no_grad()

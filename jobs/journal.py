@@ -1,11 +1,12 @@
-"""What a run writes down while it works: metrics.jsonl, TensorBoard, trackers, a line of progress."""
+"""What a run writes down as it works: metrics.jsonl, TensorBoard, trackers, lines of progress."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import psutil
 import torch
@@ -29,15 +30,18 @@ class Journal:
     """Rank 0's record of one attempt; other ranks hold None instead."""
 
     def __init__(self, run: Run, attempt: int, model: ModelSpec, name: str, total: int) -> None:
-        self.total, self.began, self.first = total, time.monotonic(), None
+        self.total = total
+        self.first: tuple[int, float] | None = None
         self._lines = PartWriter(run.storage, f"{run.path}/{attempt}/metrics.jsonl")
         self._board = _tensorboard(run, attempt)
-        self._trackers = [_TRACKERS[kind](run.id, name) for kind in model.tracking]
+        self._trackers: list[_Tracker] = [_TRACKERS[kind](run.id, name) for kind in model.tracking]
         self._said = 0.0
+        self._last: dict[str, Any] = {}
 
     def step(self, record: dict[str, Any]) -> None:
         """Write one step's line and, every two seconds, say where the run stands."""
-        self._write(record)
+        self._last = record
+        self._write(record, record)
         if self.first is None:
             self.first = (record["step"] - 1, time.monotonic() - record["step_s"])
         done = record["step"] >= self.total
@@ -47,12 +51,14 @@ class Journal:
 
     def validation(self, step: int, metrics: dict[str, float]) -> None:
         """Write the validation metrics after ``step`` steps into that step's line."""
-        self._write({"step": step, "validation": metrics})
+        added = {"step": step, "validation": metrics}
+        # Of lines with one step the last counts, so it repeats what the step's own line says.
+        self._write(self._last | added if self._last.get("step") == step else added, added)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         say(f"validation after step {step}: {shown}")
 
-    def _write(self, record: dict[str, Any]) -> None:
-        self._lines.append(json.dumps(record))
+    def _write(self, line: dict[str, Any], record: dict[str, Any]) -> None:
+        self._lines.append(json.dumps(line))
         numbers = _flat(record)
         for name, value in numbers.items():
             if self._board is not None and name not in ("step", "time"):
@@ -94,7 +100,13 @@ def _tensorboard(run: Run, attempt: int) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))
+
+
+class _Tracker(Protocol):
+    def log(self, numbers: dict[str, float], step: int) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class _Wandb:
@@ -135,4 +147,4 @@ class _Mlflow:
         self.mlflow.end_run()
 
 
-_TRACKERS = {"wandb": _Wandb, "mlflow": _Mlflow}
+_TRACKERS: dict[str, Callable[[str, str], _Tracker]] = {"wandb": _Wandb, "mlflow": _Mlflow}

@@ -19,6 +19,7 @@ import torch
 import torch.distributed
 
 from cluster.code import code_revision
+from cluster.devices import device_named
 from cluster.spec import Spec
 from cluster.storage import Storage, open_storage
 from jobs.bundles import claim_version, publish_version
@@ -88,7 +89,9 @@ class Worker:
 
     def work(self) -> dict[str, Any]:
         """Train to the end, export the best checkpoint's weights and return the run's result."""
-        self.engine = Engine(self.domain, self.train, self.task.stage, self.task.precision, self.batch)
+        self.engine = Engine(
+            self.domain, self.train, self.task.stage, self.task.precision, self.batch
+        )
         self._join()
         if self.rank == 0:
             self.journal = Journal(self.run, self.attempt, self.model, self.task.model, self.total)
@@ -162,8 +165,19 @@ class Worker:
                     "backward_s": backward_s,
                     "step_s": step_s,
                     "memory_bytes": memory_bytes(self.device),
+                    **self._utilisation(count / step_s),
                 }
             )
+
+    def _utilisation(self, units_per_s: float) -> dict[str, float]:
+        """Model FLOPs utilisation, where the device's peak is known (arXiv 2204.02311, app. B)."""
+        if self.device.type != "cuda":
+            return {}
+        device = device_named(torch.cuda.get_device_name(self.device))
+        if device is None:
+            return {}
+        flops = self.domain.flops(self.engine.engine.module) * units_per_s
+        return {"mfu": flops / (device.flops * self.world_size)}
 
     def _after_step(self) -> None:
         """Validate and save where they are due."""

@@ -29,9 +29,12 @@ from jobs.session import Session, say, spec_root
 from jobs.stages import prepare_digest, train_digest
 
 STAGES = ("prepare", "train", "evaluate")
-# Ray Train asks workers for their state this often; its default of 2 s is also how long the end of
-# a run and the death of a worker go unnoticed.
-POLL_S = "0.2"
+RAY_TRAIN = {
+    # How often Ray Train asks workers for their state; its 2 s would be how long the end of a run
+    # and the death of a worker go unnoticed.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it prints every line of a worker twice
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", help="the run's id, where it has been opened already")
     options = parser.parse_args(arguments)
     try:
-        spec = load(options.spec, options.environment, options.overrides, root=spec_root(options.spec))
+        spec = load(
+            options.spec, options.environment, options.overrides, root=spec_root(options.spec)
+        )
         spec.model(options.model)
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -65,7 +70,8 @@ def pretrain(
     """Bring a model up to the stage ``until`` on the Ray cluster at RAY_ADDRESS."""
     storage = open_storage(spec.cluster.storage, spec.name)
     storage.check()
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", POLL_S)
+    for name_of, value in RAY_TRAIN.items():
+        os.environ.setdefault(name_of, value)
     ray.init(logging_level="warning")
     model = spec.model(name)
     prepared = prepare(model, storage, say)
@@ -89,7 +95,7 @@ def pretrain(
         say(f"evaluated {name}@{result['version']} on {report['split']}: {shown(report)}")
 
 
-@ray.remote(num_cpus=1)
+@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
 def _evaluate(spec: Spec, version: str) -> dict[str, Any]:
     return evaluate(spec, version)
 
@@ -117,7 +123,23 @@ def fit(spec: Spec, name: str, run: Run, data: str) -> None:
             **_ray_storage(run),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        print(error, flush=True)  # with the worker's traceback, into the log
+        reason = failure(error)
+        attempts = run.attempts()
+        if attempts:
+            run.fail(attempts[-1].number, reason)
+        raise ValueError(reason) from None
+
+
+def failure(error: Exception) -> str:
+    """Return the cause of a failed training in one line: the first worker's own words."""
+    failures = getattr(error, "worker_failures", None) or {0: error}
+    rank, first = min(failures.items())
+    lines = [line for line in str(first).splitlines() if line.strip()]
+    return f"training failed on worker {rank}: {lines[-1].strip() if lines else repr(first)}"
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import psutil
 from cluster.lease import Held, Lease
 from jobs.logbook import Logbook
 from jobs.runs import Run
+from jobs.submissions import record
 
 LOOK_EVERY_S = 2.0
 
@@ -61,6 +62,8 @@ class Session:
         if self._lease is not None:
             self._lease.__enter__()
             name = self.submission or f"{socket.gethostname()}-{os.getpid()}"
+            if self.submission:  # jobs submitted by hand are recorded here
+                record(self.run, self.submission, os.environ.get("SLIPWAY_CLUSTER", ""))
             self._logbook = Logbook(self.run.storage, f"{self.run.path}/logs/{name}.log")
             self._logbook.__enter__()
         return self
@@ -77,7 +80,11 @@ class Session:
         while self.run.result() is None:
             try:
                 path = f"{self.run.path}/lease.json"
-                return Lease.acquire(self.run.storage, path, holder, is_dead)
+                lease = Lease.acquire(self.run.storage, path, holder, is_dead)
+                # Another driver may have finished between the look and the lease.
+                if self.run.result() is None:
+                    return lease
+                lease.release()
             except Held as held:
                 if not announced:
                     who = held.holder.get("submission") or f"process {held.holder.get('pid')}"

@@ -1,4 +1,4 @@
-"""Ray jobs of a run: each recorded in the run's folder before it starts, so that none starts twice."""
+"""Ray jobs of a run: each recorded in its folder before it starts, so that none starts twice."""
 
 from __future__ import annotations
 

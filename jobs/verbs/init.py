@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster.request import Request, WrongRequest
+from cluster.request import Request, WrongRequestError
+from cluster.spec import parse_model
+from jobs.domains import open_preparation
+from jobs.inspections import inspect_all
 
-# Rows of at least this many steps' worth make an epoch; below it, small data wants small networks.
-SMALL_BYTES = 2_000_000
+# Below this, a small vocabulary and network learn more in the same time.
+SMALL_CHARACTERS = 2_000_000
 
 TEMPLATE = """\
 # Written by `slipway init {source}`: {found}.
@@ -32,7 +36,7 @@ models:
       tokenizer: {{type: bpe, size: {vocabulary}}}
     network: {{type: gpt, layers: {layers}, heads: 4, width: {width}, context: 128}}
     train:
-      epochs: 3
+      steps: {steps}
       global_batch: 32           # rows of `context` tokens in one optimizer step
       workers: {workers}
       optimizer: {{type: adamw, lr: 1e-3, weight_decay: 0.1}}
@@ -44,26 +48,34 @@ models:
 
 @dataclass(frozen=True)
 class Found:
-    """What a look at the data showed."""
+    """What reading the data showed."""
 
     num_files: int
     num_bytes: int
-    encoding: str
+    num_documents: int
+    num_characters: int
+    encodings: tuple[str, ...]
+    dropped: dict[str, int]
 
     def __str__(self) -> str:
-        files = "1 file" if self.num_files == 1 else f"{self.num_files:,} files"
-        return f"{files}, {self.num_bytes / 1e6:,.2f} MB, {self.encoding}"
+        parts = [
+            "1 file" if self.num_files == 1 else f"{self.num_files:,} files",
+            f"{self.num_documents:,} documents" if self.num_documents > 1 else "1 document",
+            f"{self.num_characters:,} characters",
+            " and ".join(self.encodings),
+        ]
+        return ", ".join(parts + [f"{count:,} {cause}" for cause, count in self.dropped.items()])
 
 
 def init(request: Request, source: str) -> None:
     """Write ``--file`` for a text corpus; an existing file is never overwritten."""
     if request.file.exists():
-        raise WrongRequest(
+        raise WrongRequestError(
             f"{request.file} exists already; name another with -f, or remove it first"
         )
     found = look(source)
     name = _name(source)
-    small = found.num_bytes < SMALL_BYTES
+    small = found.num_characters < SMALL_CHARACTERS
     document = TEMPLATE.format(
         source=source,
         quoted=f'"{source}"' if re.search(r"[*?\[\]{}:#]", source) else source,
@@ -74,20 +86,35 @@ def init(request: Request, source: str) -> None:
         layers=2 if small else 4,
         width=128 if small else 256,
         workers=min(2, os.cpu_count() or 1),
+        steps=500 if small else 2000,
     )
     request.file.write_text(document)
     request.answer(
-        {"path": str(request.file), "files": found.num_files, "bytes": found.num_bytes},
+        {"path": str(request.file), **asdict(found)},
         f"{source}: {found}\nwrote {request.file}; next: slipway plan, then slipway run",
     )
 
 
 def look(source: str) -> Found:
-    """Look at a text source without reading all of it; raises ValueError where it cannot be used."""
-    from jobs.domains.text.corpus import inspect
-
-    num_files, num_bytes, encoding = inspect(source)
-    return Found(num_files, num_bytes, encoding)
+    """Read a text source; raises DataError where it cannot be used."""
+    place = source if source.startswith("builtin:") else str(Path(source).absolute())
+    data = {"source": place, "split": {"test": 0.0}}
+    model = parse_model({"domain": "text", "task": "generation", "data": data})
+    preparation = open_preparation(model)
+    sources = preparation.sources()
+    found = inspect_all(preparation, sources, lambda text: None)
+    dropped: Counter[str] = Counter()
+    for one in found:
+        dropped.update(one["dropped"])
+    spans = [span for one in found for span in one["spans"]]
+    return Found(
+        num_files=len(sources),
+        num_bytes=sum(source.size for source in sources),
+        num_documents=sum(span["documents"] for span in spans),
+        num_characters=sum(span["characters"] for span in spans),
+        encodings=tuple(sorted({one["encoding"] for one in found})),
+        dropped=dict(dropped),
+    )
 
 
 def _name(source: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.request import Request, WrongRequest
+from cluster.request import Request, WrongRequestError
 from cluster.storage import open_storage
 from jobs.bundles import fetch_bundle, resolve
 
@@ -35,6 +35,6 @@ def read_parameters(given: list[str]) -> dict[str, Any]:
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise WrongRequest(f"-p {pair}: write KEY=VALUE, such as -p max_new_tokens=40")
+            raise WrongRequestError(f"-p {pair}: write KEY=VALUE, such as -p max_new_tokens=40")
         parameters[name] = YAML(typ="safe", pure=True).load(value)
     return parameters

@@ -8,14 +8,16 @@ from typing import Any
 from cluster import client
 from cluster.attach import connect_existing
 from cluster.connection import Connection
+from cluster.follow import follow as follow_job
 from cluster.parts import read_joined
 from cluster.request import Request
 from cluster.spec import Spec
+from cluster.status import Node
 from cluster.storage import open_storage
 from jobs.bundles import list_models, versions
 from jobs.runs import Run, joined_metrics, list_runs
 from jobs.submissions import submissions, under_way
-from jobs.verbs.screen import Screen
+from jobs.verbs.screen import MARK, Screen, plain
 
 
 def runs(request: Request) -> None:
@@ -86,13 +88,18 @@ def logs(request: Request, run: str, follow: bool) -> None:
     job = under_way(connection, found) if connection is not None else None
     if follow and connection is not None and job is not None:
         with Screen(request) as screen:
-            for piece in client.follow(connection, job):
+            for piece in follow_job(connection, job):
                 screen.feed(piece)
         return
-    texts = {name: read_joined(found.storage, name) for name in _log_files(found)}
+    texts = {name: _readable(read_joined(found.storage, name)) for name in _log_files(found)}
     request.answer({"run": run, "logs": texts}, "\n".join(texts.values()).rstrip("\n"))
     if not texts:
         request.say(f"{run} has printed nothing yet")
+
+
+def _readable(text: str) -> str:
+    """The lines as their processes printed them, ours without the mark."""
+    return "\n".join(plain(line).removeprefix(MARK) for line in text.splitlines())
 
 
 def _log_files(run: Run) -> list[str]:
@@ -165,33 +172,32 @@ def _metrics(evaluations: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 def status(request: Request) -> None:
     """Show the cluster, the runs under way, and why anything waits."""
-    from cluster.status import cluster_status
+    from cluster import status as cluster_status
 
     spec = request.spec()
     connection = connect_existing(spec)
+    document: dict[str, Any] = {"cluster": None, "nodes": [], "waiting": []}
+    if connection is not None:
+        found = cluster_status.status(connection, spec)
+        document |= found.as_dict()
     under = [summary(entry) for entry in _sorted(spec, connection) if entry[1]]
-    document = cluster_status(spec, connection) | {"runs": under, "services": []}
-    request.answer(document)
+    request.answer(document | {"runs": under, "services": []})
     if connection is None:
         request.say(f"{spec.name}: no cluster is up; slipway up starts it")
         return
-    request.say(f"{spec.name}: {connection.api_url}")
-    request.table(
-        ["node", "address", "state", "CPU", "GPU", "memory"],
-        [_node_row(node) for node in document["nodes"]],
-        "no nodes",
-    )
+    request.say(f"{connection.id}: dashboard {connection.api_url}")
+    header = ["node", "address", "state", "CPUs in use", "GPUs in use", "memory"]
+    request.table(header, [_node_row(node) for node in found.nodes], "no nodes")
     for row in under:
         request.say(f"{row['run']}: {row['state']}, step {row['step'] or 0}")
-    for reason in document["waiting"]:
-        request.say(reason)
+    for reason in found.waiting:
+        request.say(cluster_status.describe_waiting(reason))
     if not under:
         request.say("no run is under way")
 
 
-def _node_row(node: dict[str, Any]) -> list[str]:
-    total, used = node["total"], node["used"]
-    memory = f"{total.get('memory', 0) / 2**30:.1f} GiB"
-    cells = [f"{used.get(kind, 0):g}/{total.get(kind, 0):g}" for kind in ("CPU", "GPU")]
-    return [node["id"][:8], node["address"], node["state"], *cells, memory]
-
+def _node_row(node: Node) -> list[str]:
+    used = node.used or {}
+    memory = f"{node.total.get('memory', 0) / 2**30:.1f} GiB"
+    cells = [f"{used.get(kind, 0):g} of {node.total.get(kind, 0):g}" for kind in ("CPU", "GPU")]
+    return [node.id[:8], node.address, "alive" if node.alive else "dead", *cells, memory]

@@ -1,9 +1,10 @@
-"""A job's output on the terminal: our lines as they come, one line of progress that moves."""
+"""A job's output on the terminal: our lines as they come, and one line of progress that moves."""
 
 from __future__ import annotations
 
 import re
 import sys
+import time
 from collections import deque
 from typing import Any, Self
 
@@ -12,57 +13,88 @@ from cluster.request import Request
 # Ray prefixes what workers print, with colours: (RayTrainWorker pid=123, ip=10.0.0.1) text
 PREFIX = re.compile(r"^(?:\x1b\[\d+m)?\((?:[\w.:]+ )?pid=\d+(?:, ip=[\d.]+)?\)(?:\x1b\[0m)? ?")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
+STEP = re.compile(r"step (\d+)/(\d+)  (.*)")
 MARK = "| "
 KEPT_LINES = 40
+# How often progress is printed where it cannot move: a log file, a pipe.
+PRINT_EVERY_S = 10.0
+
+
+def plain(line: str) -> str:
+    """Return a line as its process printed it, without Ray's prefix and colours."""
+    return COLOUR.sub("", PREFIX.sub("", line)).rstrip("\r")
 
 
 class Screen:
-    """Prints the marked lines of a job; keeps the last of the others for when it fails."""
+    """Shows the marked lines of a job; keeps the last of the others for when it fails."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self._rest = ""
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
-        self._live = sys.stdout.isatty() and not request.json
-        self._moving = False
+        self._bar = _Bar() if sys.stdout.isatty() and not request.json else None
+        self._printed = 0.0
 
     def feed(self, text: str) -> None:
         """Take a piece of output, which may end in mid-line."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            self._line(line)
+            self._line(plain(line))
 
     def _line(self, line: str) -> None:
-        plain = COLOUR.sub("", PREFIX.sub("", line)).rstrip("\r")
-        if not plain.startswith(MARK):
-            self._kept.append(plain)
+        if not line.startswith(MARK):
+            self._kept.append(line)
             return
-        shown = plain.removeprefix(MARK)
-        if self._live and shown.startswith("step "):
-            print(f"\r\x1b[2K{shown}", end="", flush=True)
-            self._moving = True
-            return
-        self._settle()
-        self.request.say(shown)
+        shown = line.removeprefix(MARK)
+        step = STEP.fullmatch(shown)
+        if step is None:
+            self._say(shown)
+        elif self._bar is not None:
+            self._bar.move(int(step[1]), int(step[2]), step[3])
+        elif step[1] == step[2] or time.monotonic() - self._printed >= PRINT_EVERY_S:
+            self._printed = time.monotonic()
+            self._say(shown)
 
-    def _settle(self) -> None:
-        """End the moving line, so that the next one starts on its own."""
-        if self._moving:
-            print()
-        self._moving = False
+    def _say(self, text: str) -> None:
+        if self._bar is None:
+            self.request.say(text)
+        else:
+            self._bar.say(text)
 
     def show_failure(self, message: str) -> None:
         """Print the end of what was held back."""
-        self._settle()
-        for line in self._kept:
-            self.request.say(f"  {line}")
-        if message:
-            self.request.say(message)
+        for line in (*self._kept, message):
+            if line:
+                self._say(f"  {line}")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: Any) -> None:
         if self._rest:
-            self._line(self._rest)
-        self._settle()
+            self._line(plain(self._rest))
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Bar:
+    """rich's progress bar, made at the first step and kept below what is printed."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        steps = TextColumn("step {task.completed:.0f}/{task.total:.0f}")
+        self._progress = Progress(steps, BarColumn(bar_width=24), TextColumn("{task.description}"))
+        self._task: Any = None
+
+    def move(self, step: int, total: int, text: str) -> None:
+        if self._task is None:
+            self._progress.start()
+            self._task = self._progress.add_task(text, total=total)
+        self._progress.update(self._task, completed=step, total=total, description=text)
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        self._progress.stop()

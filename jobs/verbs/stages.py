@@ -1,15 +1,15 @@
-"""``run``, ``prepare``, ``train``, ``evaluate``: submit a stage's job, or attach to the one under way."""
+"""``run``, ``prepare``, ``train``, ``evaluate``: submit a stage's job, or attach to its job."""
 
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any
 
 from cluster import client
 from cluster.attach import connect
 from cluster.connection import Connection
-from cluster.request import INTERRUPTED, Request, TimedOut, WrongRequest
+from cluster.follow import follow as follow_job
+from cluster.request import INTERRUPTED, Request, WrongRequestError
 from cluster.spec import Spec
 from cluster.staging import SPEC_FILE
 from cluster.storage import Storage, open_storage
@@ -25,7 +25,7 @@ STAGES = ("prepare", "train", "evaluate")
 def run(request: Request, models: list[str] | None, until: str, again: bool) -> int:
     """Bring every model, or those named, up to a stage."""
     if until not in STAGES:
-        raise WrongRequest(f"--until {until}: there are {', '.join(STAGES)}")
+        raise WrongRequestError(f"--until {until}: there are {', '.join(STAGES)}")
     spec = request.spec()
     names = models or list(spec.models)
     for name in names:
@@ -33,9 +33,18 @@ def run(request: Request, models: list[str] | None, until: str, again: bool) -> 
     results: list[dict[str, Any]] = []
     code = 0
     for name in names:
+        _tell_of_later(request, spec, name)
         code = code or _bring(request, spec, name, until, again, results)
     request.answer({"runs": results} if len(names) != 1 else results[0] if results else {})
     return code
+
+
+def _tell_of_later(request: Request, spec: Spec, name: str) -> None:
+    """Name the sections that are checked but not acted on yet."""
+    model = spec.model(name)
+    later = [key for key in ("tune", "promote", "serve") if getattr(model, key) is not None]
+    if later:
+        request.say(f"models.{name}: {', '.join(later)} checked, but not run by this version")
 
 
 def prepare(request: Request, model: str) -> int:
@@ -119,7 +128,7 @@ def _work(
         results.append(describe(stage_run, "running"))
         return 0
     try:
-        state = follow(request, connection, stage_run, job)
+        state = follow(request, connection, job)
     except KeyboardInterrupt:
         request.say(
             f"\ndetached; {stage_run.id} goes on. slipway logs -f {stage_run.id} re-attaches, "
@@ -136,17 +145,11 @@ def _work(
     return 0
 
 
-def follow(request: Request, connection: Connection, run: Run, job: str) -> client.JobState:
-    """Show a job's progress until it ends or ``--timeout`` passes."""
-    deadline = None if request.timeout_s is None else time.monotonic() + request.timeout_s
+def follow(request: Request, connection: Connection, job: str) -> client.JobState:
+    """Show a job's progress until it ends."""
     with Screen(request) as screen:
-        for piece in client.follow(connection, job):
+        for piece in follow_job(connection, job):
             screen.feed(piece)
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimedOut(
-                    f"{run.id} is not done after {request.timeout_s:.0f} s and goes on; "
-                    f"slipway logs -f {run.id} re-attaches"
-                )
         state = client.wait(connection, job, timeout_s=10)
         if state.status != "SUCCEEDED":
             screen.show_failure(state.message)

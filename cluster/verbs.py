@@ -1,0 +1,98 @@
+"""``up``, ``down``, ``doctor``, ``render``, ``env``, ``schema``: the cluster itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster.request import FAILED, Request, WrongRequestError
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
+
+MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+
+
+def up(request: Request) -> None:
+    """Start the cluster, or say that it runs."""
+    from cluster.attach import connect
+
+    spec = request.spec()
+    connection = connect(spec, request.say)
+    known = "is up" if connection.fresh else "was up already; nothing changed"
+    request.answer(
+        {
+            "cluster": connection.id,
+            "address": connection.address,
+            "dashboard": connection.api_url,
+            "fresh": connection.fresh,
+        },
+        f"{connection.id} {known}: dashboard {connection.api_url}\n"
+        f'its token: {connection.token_path or "none"}; eval "$(slipway env)" sets both for Ray',
+    )
+
+
+def down(request: Request) -> None:
+    """End the cluster's processes; runs, data and models stay in storage."""
+    from cluster import local
+
+    spec = request.spec()
+    if spec.cluster.provider.type == "ray":
+        raise WrongRequestError(
+            "provider ray is a cluster that others run: slipway neither starts nor ends it"
+        )
+    ended = local.stop(spec, request.say)
+    text = f"{spec.name} is down: {len(ended)} processes ended; storage stays"
+    request.answer(
+        {"ended": len(ended)}, text if ended else f"{spec.name} was not up; nothing to end"
+    )
+
+
+def doctor(request: Request) -> int:
+    """Print the findings; exit code 1 where one of them fails."""
+    from cluster.doctor import examine
+
+    spec: Spec | None = None
+    problem: ValueError | None = None
+    try:
+        spec = request.spec()
+    except ValueError as error:
+        problem = error
+    findings = examine(spec, problem)
+    failed = any(finding.level == "fail" for finding in findings)
+    request.answer({"findings": [finding.as_dict() for finding in findings]})
+    for finding in findings if not request.json else ():
+        print(f"{MARKS[finding.level]}  {finding.name}: {finding.detail}")
+        if finding.fix and finding.level != "ok":
+            print(f"      {finding.fix}")
+    return FAILED if failed else 0
+
+
+def render(request: Request, spec: bool) -> None:
+    """Print the merged spec, or what ``up`` would apply."""
+    loaded = request.spec()
+    if not spec:
+        raise WrongRequestError(
+            f"provider {loaded.cluster.provider.type} applies no documents; "
+            "render --spec prints the merged spec"
+        )
+    text = loaded.dump()
+    request.answer(loaded.model_dump(mode="json", by_alias=True), text.rstrip("\n"))
+
+
+def env(request: Request) -> None:
+    """Print export lines for a shell."""
+    from cluster.attach import connect_existing
+
+    connection = connect_existing(request.spec())
+    if connection is None:
+        raise WrongRequestError("no cluster is up; slipway up starts it")
+    request.answer(connection.env(), connection.exports())
+
+
+def schema(request: Request) -> None:
+    """Print the JSON Schema."""
+    import json
+
+    from cluster.spec.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
