@@ -59,7 +59,7 @@ def prepare(
 
     Raises ValueError (DataError, StorageError) with one message; nothing is published then.
     """
-    preparation = open_preparation(model, pretrained)
+    preparation = open_preparation(model, pretrained, storage)
     sources = preparation.sources()
     inspections = inspect_all(preparation, sources, report)
     planned = preparation.plan(inspections)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.spec import ModelSpec
+from cluster.storage import Storage
 from jobs.domains import open_preparation
 from jobs.inspections import inspect_all
 from jobs.prepare import Report, data_digest
@@ -43,9 +44,12 @@ def train_digest(model: ModelSpec, data: str) -> str:
     return stage_digest(parts)
 
 
-def find_data_digest(model: ModelSpec, report: Report) -> str:
-    """Digest that a model's data has or will have: reads sources that changed since last time."""
-    preparation = open_preparation(model)
+def find_data_digest(model: ModelSpec, report: Report, storage: Storage | None = None) -> str:
+    """Digest that a model's data has or will have: reads sources that changed since last time.
+
+    Sources in the bucket of ``storage`` are reached with its endpoint and credentials.
+    """
+    preparation = open_preparation(model, store=storage)
     sources = preparation.sources()
     return data_digest(model, preparation, sources, inspect_all(preparation, sources, report))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from cluster.spec import ModelSpec
+    from cluster.storage import Storage
 
 MODULES = {("text", "generation"): "jobs.domains.text.generation"}
 """Each module has `open_domain` and `load`."""
@@ -129,10 +130,15 @@ def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = Non
     return cast(Domain, module.open_domain(model, processor, pretrained))
 
 
-def open_preparation(model: ModelSpec, pretrained: Path | None = None) -> Preparation:
-    """How the data of a model is prepared; arguments as in `open_domain`. Loads no torch."""
+def open_preparation(
+    model: ModelSpec, pretrained: Path | None = None, store: Storage | None = None
+) -> Preparation:
+    """How the data of a model is prepared; arguments as in `open_domain`. Loads no torch.
+
+    Sources in the bucket of `store` are reached with its endpoint and credentials.
+    """
     module = import_module(PREPARATIONS[model.domain, model.task])
-    return cast(Preparation, module.open_preparation(model, pretrained))
+    return cast(Preparation, module.open_preparation(model, pretrained, store))
 
 
 def load(domain: str, task: str, folder: Path, device: str = "cpu") -> Loaded:

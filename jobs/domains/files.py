@@ -1,20 +1,29 @@
 """The files behind `data.source`: paths, folders, globs and URIs, found in one fixed order."""
 
+from __future__ import annotations
+
 import fnmatch
 import glob
 import gzip
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from pyarrow import fs
 
+if TYPE_CHECKING:
+    from cluster.storage import Storage
+
 BUILTIN = "builtin:"
 GLOB = frozenset("*?[")
+UPLOADS = "uploads"
+LISTING = re.compile(UPLOADS + r"/lists/[0-9a-f]{64}\.json")
+"""A folder's files that `jobs.uploads` took to storage: {"files": [{"path", "size"}]}, in order."""
 
 
 class DataError(ValueError):
@@ -33,6 +42,8 @@ class Source:
     """Asked for by its own name, not found in a folder or by a glob."""
     size: int = 0
     modified_ns: int = 0
+    store: Storage | None = None
+    """The project's store, where the file is reached with its endpoint and credentials."""
 
     @property
     def is_builtin(self) -> bool:
@@ -48,25 +59,32 @@ class Source:
         return self.path.lower().endswith(".gz")
 
 
-def find_sources(paths: Sequence[str], suffixes: frozenset[str], part: str = "") -> list[Source]:
+def find_sources(
+    paths: Sequence[str], suffixes: frozenset[str], part: str = "", store: Storage | None = None
+) -> list[Source]:
     """All files behind the paths: in the order given, folders and globs sorted by name.
 
     Folders give files with `suffixes` (".gz" of these too) at any depth, none that is hidden.
-    Raises DataError where a path is missing, unreadable, or leads to no file.
+    URIs in the bucket of `store` are reached as the store is; all others with what the
+    environment holds. Raises DataError where a path is missing, unreadable, or leads to no file.
     """
-    found: dict[str, Source] = {}
+    found: list[Source] = []
+    seen: set[str] = set()
     for path in paths:
-        for source in _find(path, suffixes, part):
-            found.setdefault(source.path, source)
+        for source in _find(path, suffixes, part, store):
+            # Equal files share one upload, and were two files where they came from.
+            if source.path not in seen or _is_upload(source.path, store):
+                found.append(source)
+            seen.add(source.path)
     if not found:
         raise DataError("data.source names no file")
-    return list(found.values())
+    return found
 
 
 @contextmanager
 def open_source(source: Source) -> Iterator[IO[bytes]]:
     """The file's bytes, unpacked where it is gzip; `explain` says what reading them raises."""
-    with _open(source.path) as raw:
+    with _open(source) as raw:
         if source.is_packed:
             with gzip.GzipFile(fileobj=raw) as unpacked:
                 yield cast(IO[bytes], unpacked)
@@ -76,14 +94,14 @@ def open_source(source: Source) -> Iterator[IO[bytes]]:
 
 def open_raw(source: Source) -> IO[bytes]:
     """The file's bytes as they are stored; seekable."""
-    return _open(source.path)
+    return _open(source)
 
 
 def digest_of(source: Source) -> str:
     """SHA-256 in hex of the file's bytes as they are stored."""
     digest = hashlib.sha256()
     try:
-        with _open(source.path) as file:
+        with _open(source) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
@@ -104,11 +122,13 @@ def explain(path: str, error: Exception) -> DataError:
     return DataError(f"{path}: cannot be read: {error}")
 
 
-def _find(path: str, suffixes: frozenset[str], part: str) -> list[Source]:
+def _find(path: str, suffixes: frozenset[str], part: str, store: Storage | None) -> list[Source]:
     if path.startswith(BUILTIN):
         return [Source(path, part)]
+    if store is not None and _is_upload(path, store):
+        return _find_uploads(path, part, store)
     if "://" in path:
-        return _find_remote(path, suffixes, part)
+        return _find_remote(path, suffixes, part, store)
     if GLOB & set(path) and not os.path.exists(path):
         names = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
         if not names:
@@ -145,13 +165,47 @@ def _wanted(folder: str, names: list[str], suffixes: frozenset[str]) -> list[str
     return kept
 
 
-def _find_remote(uri: str, suffixes: frozenset[str], part: str) -> list[Source]:
+def _is_upload(uri: str, store: Storage | None) -> bool:
+    return store is not None and "://" in uri and uri.startswith(store.url(UPLOADS) + "/")
+
+
+def _find_uploads(uri: str, part: str, store: Storage) -> list[Source]:
+    """What `jobs.uploads` put there: one file by its digest, or a list of such."""
+    path = uri.removeprefix(store.url("")).lstrip("/")
+    if LISTING.fullmatch(path):
+        files = store.read_json(path)["files"]
+        return [Source(store.url(f["path"]), part, False, f["size"], store=store) for f in files]
+    sizes = {entry.path: entry.size for entry in store.list(path.rpartition("/")[0])}
+    if path not in sizes:
+        raise DataError(f"{uri}: is gone from storage; run again where the data is")
+    return [Source(uri, part, True, sizes[path], store=store)]
+
+
+def _reaches(store: Storage | None, uri: str) -> bool:
+    """Whether the store's own endpoint and credentials are those for this URI: same bucket."""
+    if store is None or "://" not in store.url():
+        return False
+    return store.url().split("/")[:3] == uri.split("/")[:3]
+
+
+def _system(uri: str, store: Storage | None) -> tuple[fs.FileSystem, str]:
+    """pyarrow's file system for a URI, and the path inside it."""
+    if store is not None and _reaches(store, uri):
+        return store.filesystem(), uri.partition("://")[2]
+    system, path = fs.FileSystem.from_uri(uri)
+    return system, path
+
+
+def _find_remote(
+    uri: str, suffixes: frozenset[str], part: str, store: Storage | None
+) -> list[Source]:
     scheme = uri.split("://")[0]
+    store = store if _reaches(store, uri) else None
     fixed = uri
     while GLOB & set(fixed):
         fixed = fixed.rpartition("/")[0]
     try:
-        system, path = fs.FileSystem.from_uri(fixed)
+        system, path = _system(fixed, store)
         info = system.get_file_info(path)
         if info.type == fs.FileType.NotFound:
             raise DataError(f"{uri}: nothing is there; check data.source")
@@ -167,19 +221,19 @@ def _find_remote(uri: str, suffixes: frozenset[str], part: str) -> list[Source]:
         names = sorted(files) if list(files) == [uri] else _wanted(uri, sorted(files), suffixes)
     if not names:
         raise DataError(f"{uri}: no file matches; check data.source")
-    return [_remote(name, part, name == uri, files[name]) for name in names]
+    return [_remote(name, part, name == uri, files[name], store) for name in names]
 
 
-def _remote(uri: str, part: str, named: bool, info: Any) -> Source:
-    return Source(uri, part, named, int(info.size or 0), int(info.mtime_ns or 0))
+def _remote(uri: str, part: str, named: bool, info: Any, store: Storage | None) -> Source:
+    return Source(uri, part, named, int(info.size or 0), int(info.mtime_ns or 0), store)
 
 
-def _open(path: str) -> IO[bytes]:
+def _open(source: Source) -> IO[bytes]:
     try:
-        if "://" not in path:
-            return open(path, "rb")
-        system, inside = fs.FileSystem.from_uri(path)
+        if "://" not in source.path:
+            return open(source.path, "rb")
+        system, inside = _system(source.path, source.store)
         opened: IO[bytes] = system.open_input_file(inside)
         return opened
     except OSError as error:
-        raise explain(path, error) from error
+        raise explain(source.path, error) from error

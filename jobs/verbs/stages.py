@@ -17,6 +17,7 @@ from jobs.bundles import resolve
 from jobs.runs import Run, stage_digest
 from jobs.stages import find_data_digest, prepare_digest, train_digest
 from jobs.submissions import submit, under_way
+from jobs.uploads import travel
 from jobs.verbs.screen import Screen
 
 STAGES = ("prepare", "train", "evaluate")
@@ -85,7 +86,8 @@ def _bring(
     """Run one model's stages up to ``until``; what is done is skipped."""
     storage = open_storage(spec.cluster.storage, spec.name)
     storage.check()
-    data = find_data_digest(spec.model(name), request.say)
+    data = find_data_digest(spec.model(name), request.say, storage)
+    spec = travel(spec, name, storage, request.say, request.yes)
     if until == "prepare":
         stage_run = Run.open(storage, name, "prepare", prepare_digest(data))
     else:

@@ -33,6 +33,7 @@ from jobs.domains.text.vocabulary import Ids, Vocabulary, train_bpe, train_chara
 
 if TYPE_CHECKING:
     from cluster.spec import DataSpec, ModelSpec
+    from cluster.storage import Storage
 
 FITTED_CHARACTERS = 256 << 20
 """A vocabulary is learned from about so much text, evenly spread over the training split."""
@@ -55,8 +56,11 @@ class Piece:
 class GenerationPreparation:
     """See `jobs.domains.Preparation`."""
 
-    def __init__(self, model: ModelSpec, pretrained: Path | None = None) -> None:
+    def __init__(
+        self, model: ModelSpec, pretrained: Path | None = None, store: Storage | None = None
+    ) -> None:
         data = model.data
+        self.store = store
         self.data = data
         self.network = model.network
         self.pretrained = pretrained
@@ -73,11 +77,11 @@ class GenerationPreparation:
             )
 
     def sources(self) -> list[Source]:
-        found = find_sources(self.data.source, SUFFIXES)
+        found = find_sources(self.data.source, SUFFIXES, store=self.store)
         for part in ("validation", "test"):
             place = getattr(self.data.split, part)
             if isinstance(place, str):
-                found += find_sources([place], SUFFIXES, part)
+                found += find_sources([place], SUFFIXES, part, self.store)
         self._sources = found
         return found
 
@@ -253,8 +257,10 @@ def _to_the_end(reading: Reading) -> int:
     return spans(reading)[-1][1]
 
 
-def open_preparation(model: ModelSpec, pretrained: Path | None = None) -> GenerationPreparation:
-    return GenerationPreparation(model, pretrained)
+def open_preparation(
+    model: ModelSpec, pretrained: Path | None = None, store: Storage | None = None
+) -> GenerationPreparation:
+    return GenerationPreparation(model, pretrained, store)
 
 
 def _part(document: Document, low: int, high: int) -> Document:
