@@ -8,7 +8,7 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup demo test unit check bench clean
+.PHONY: setup demo test unit check bench
 
 setup: $(STAMP)
 
@@ -24,7 +24,15 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	@$(BIN)/python -m tests.demo
+	@$(BIN)/slipway run -f cluster/demo.yaml
+	@echo
+	@echo '$$ slipway predict assistant "The for statement"'
+	@$(BIN)/slipway predict -f cluster/demo.yaml assistant "The for statement" -p max_new_tokens=80
+	@echo
+	@echo 'next, with . $(BIN)/activate and in a folder of your own:'
+	@echo '  slipway init book.txt && slipway run      your own text'
+	@echo '  slipway models -f $(CURDIR)/cluster/demo.yaml   what there is'
+	@echo '  slipway down -f $(CURDIR)/cluster/demo.yaml     ends the local cluster; its results stay'
 
 check: setup
 	$(BIN)/ruff format --check .
