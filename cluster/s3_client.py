@@ -39,7 +39,7 @@ class S3Address:
 
     def filesystem(self) -> FileSystem:
         """pyarrow's own client, told the endpoint: it ignores AWS_ENDPOINT_URL at times."""
-        from pyarrow.fs import S3FileSystem
+        from cluster.s3_filesystem import KeylessFileSystem
 
         options: dict[str, Any] = self._keys("access_key", "secret_key")
         if self.endpoint:
@@ -48,8 +48,8 @@ class S3Address:
             options["force_virtual_addressing"] = self._virtual()
         if self.region or self.endpoint:
             options["region"] = self.region or "us-east-1"
-        return S3FileSystem(
-            connect_timeout=CONNECT_TIMEOUT_S, request_timeout=READ_TIMEOUT_S, **options
+        return KeylessFileSystem(
+            self, connect_timeout=CONNECT_TIMEOUT_S, request_timeout=READ_TIMEOUT_S, **options
         )
 
     def _keys(self, access: str, secret: str) -> dict[str, Any]:

@@ -208,6 +208,15 @@ def test_pickles_and_shows_no_secret(storage: Storage) -> None:
     assert copy.url("x") == storage.url("x")
 
 
+def test_the_bulk_file_system_pickles_without_keys(storage: Storage) -> None:
+    storage.write("x", b"1")
+    data = pickle.dumps(storage.filesystem())
+    assert b"hush-hush" not in data
+    assert b"AKIDEXAMPLE" not in data
+    with pickle.loads(data).open_input_stream(storage.bulk_path("x")) as stream:
+        assert stream.read() == b"1"
+
+
 def test_import_is_light() -> None:
     code = (
         "import sys, json, cluster.storage, cluster.lease, cluster.parts, cluster.local_storage, "
