@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers.utils.logging import disable_progress_bar
 
 from jobs.domains.text.pretrained import source_of
 
@@ -45,6 +46,7 @@ def load_network(source: str, dtype: torch.dtype | str = "auto") -> nn.Module:
                 + (f"{pickles[0]} is a pickle and is never loaded" if pickles else "no weights")
                 + "; save the network with save_pretrained(), which writes model.safetensors"
             )
+    disable_progress_bar()  # one for every load, however small the network
     try:
         loaded: nn.Module = AutoModelForCausalLM.from_pretrained(
             source, use_safetensors=True, dtype=dtype, attn_implementation="sdpa"
