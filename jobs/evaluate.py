@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cluster.spec import Spec, load, parse_model
+from cluster.spec import Pretrained, Spec, load, parse_model
 from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, fetch_bundle, record_evaluation, resolve
 from jobs.domains import Domain, open_domain
@@ -41,7 +41,9 @@ def evaluate(spec: Spec, reference: str, data: str | None = None) -> dict[str, A
     version = resolve(storage, reference)
     folder = fetch_bundle(storage, version)
     model = parse_model(version.bundle["spec"])
-    domain = open_domain(model, folder)
+    # The bundle is its own start: where the spec names no context, its config.json does.
+    start = folder if isinstance(model.network, Pretrained) else None
+    domain = open_domain(model, folder, start)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = domain.restore(folder).to(device)
     split, batches = _batches(storage, version, domain, data)

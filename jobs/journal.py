@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
@@ -13,6 +17,7 @@ import torch
 
 from cluster.parts import PartWriter
 from cluster.spec import ModelSpec
+from cluster.storage import StorageError, upload_folder
 from jobs.runs import Run
 from jobs.session import say
 
@@ -33,7 +38,7 @@ class Journal:
         self.total = total
         self.first: tuple[int, float] | None = None
         self._lines = PartWriter(run.storage, f"{run.path}/{attempt}/metrics.jsonl")
-        self._board = _tensorboard(run, attempt)
+        self._board = Board(run, attempt)
         self._trackers: list[_Tracker] = [_TRACKERS[kind](run.id, name) for kind in model.tracking]
         self._said = 0.0
         self._last: dict[str, Any] = {}
@@ -54,6 +59,7 @@ class Journal:
         added = {"step": step, "validation": metrics}
         # Of lines with one step the last counts, so it repeats what the step's own line says.
         self._write(self._last | added if self._last.get("step") == step else added, added)
+        self._board.publish()
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         say(f"validation after step {step}: {shown}")
 
@@ -61,8 +67,8 @@ class Journal:
         self._lines.append(json.dumps(line))
         numbers = _flat(record)
         for name, value in numbers.items():
-            if self._board is not None and name not in ("step", "time"):
-                self._board.add_scalar(name, value, record["step"])
+            if name not in ("step", "time"):
+                self._board.writer.add_scalar(name, value, record["step"])
         for tracker in self._trackers:
             tracker.log(numbers, record["step"])
 
@@ -80,8 +86,7 @@ class Journal:
     def close(self) -> None:
         """Flush everything."""
         self._lines.close()
-        if self._board is not None:
-            self._board.close()
+        self._board.close()
         for tracker in self._trackers:
             tracker.close()
 
@@ -93,14 +98,30 @@ def _flat(record: dict[str, Any]) -> dict[str, float]:
     return flat
 
 
-def _tensorboard(run: Run, attempt: int) -> Any:
-    """A writer beside the metrics; on object storage the events stay on the node."""
-    folder = run.storage.local_path(f"{run.path}/{attempt}/tensorboard")
-    if folder is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
+class Board:
+    """TensorBoard's events of one attempt: beside its metrics, or uploaded there now and then."""
 
-    return SummaryWriter(str(folder))
+    def __init__(self, run: Run, attempt: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._storage, self._path = run.storage, f"{run.path}/{attempt}/tensorboard"
+        direct = run.storage.local_path(self._path)
+        self._scratch = None if direct else Path(tempfile.mkdtemp(prefix="slipway-tensorboard-"))
+        self.writer: Any = SummaryWriter(str(direct or self._scratch))
+
+    def publish(self) -> None:
+        """Bring the store's copy up to date; a store that is away now gets the next one."""
+        self.writer.flush()
+        if self._scratch is not None:
+            with suppress(StorageError):
+                upload_folder(self._storage, self._scratch, self._path)
+
+    def close(self) -> None:
+        """Write everything out."""
+        self.writer.close()
+        self.publish()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class _Tracker(Protocol):

@@ -33,6 +33,7 @@ from jobs.runs import Run
 from jobs.schedule import learning_rate, num_steps, steps_per_epoch, warmup_steps
 from jobs.scoring import score_rows
 from jobs.session import say
+from jobs.starts import start_folder
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class Worker:
         self.storage: Storage = open_storage(task.spec.cluster.storage, task.spec.name)
         self.run = Run(self.storage, task.run)
         data = PreparedData(self.storage, task.data)
-        self.domain: Domain = open_domain(self.model, data.processor())
+        self.domain: Domain = open_domain(
+            self.model, data.processor(), start_folder(self.model, self.storage)
+        )
         rows = data.rows("train")
         assert rows is not None, "preparation refuses data without training rows"
         self.rows, self.validation = rows, data.rows("validation")
@@ -187,7 +190,11 @@ class Worker:
         value = self._validate() if last or step % self.validate_every == 0 else None
         if saves or self._out_of_patience():
             progress = [self.progress.best, self.progress.since_best]
-            self.checkpoints.save(self.engine, step, {"metric": value, "progress": progress})
+            self.checkpoints.save(
+                self.engine,
+                step,
+                {"metric": value, "progress": progress, "precision": self.task.precision},
+            )
 
     def _validate(self) -> float | None:
         """Score the validation split; returns the metric that decides, None without the split."""

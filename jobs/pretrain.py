@@ -9,6 +9,7 @@ best checkpoint as a version and evaluates it. What is done is skipped; what was
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -18,15 +19,16 @@ import ray
 import ray.train
 import ray.train.torch
 
-from cluster.plan import resolved_stage
-from cluster.spec import ModelSpec, Spec, load, resolve_precision, usable_pools
-from cluster.storage import open_storage
+from cluster.spec import ModelSpec, Spec, load, usable_pools
+from cluster.storage import StorageError, open_storage
 from jobs.evaluate import evaluate, shown
 from jobs.loop import Task, Worker
+from jobs.placement import place
 from jobs.prepare import prepare
-from jobs.runs import Run
+from jobs.runs import Run, publish_metrics
 from jobs.session import Session, say, spec_root
 from jobs.stages import prepare_digest, train_digest
+from jobs.starts import pinned, start_folder
 
 STAGES = ("prepare", "train", "evaluate")
 RAY_TRAIN = {
@@ -73,8 +75,9 @@ def pretrain(
     for name_of, value in RAY_TRAIN.items():
         os.environ.setdefault(name_of, value)
     ray.init(logging_level="warning")
+    spec = pinned(spec, name, storage)
     model = spec.model(name)
-    prepared = prepare(model, storage, say)
+    prepared = prepare(model, storage, say, start_folder(model, storage))
     if until == "prepare":
         run = Run.open(storage, name, "prepare", prepare_digest(prepared.digest))
     elif run_id is not None:
@@ -86,12 +89,18 @@ def pretrain(
             counts = {split: c["rows"] for split, c in prepared.manifest["splits"].items()}
             run.finish({"metrics": {"rows": counts}, "data": prepared.digest}, run.next_attempt({}))
         elif session.mine:
-            fit(spec, name, run, prepared.digest)
+            try:
+                fit(spec, name, run, prepared.digest)
+            finally:
+                with contextlib.suppress(StorageError):  # it is made anew whenever it is asked for
+                    publish_metrics(run)
     result = run.result()
     if result is None:
         raise ValueError(f"{run.id} ended without a result; see slipway logs {run.id}")
     if until == "evaluate":
-        report = ray.get(_evaluate.remote(spec, f"{name}@{result['version']}"))
+        gpus = 1 if _on_gpus(spec, model) else 0
+        task = _evaluate.options(num_gpus=gpus).remote(spec, f"{name}@{result['version']}")
+        report = ray.get(task)
         say(f"evaluated {name}@{result['version']} on {report['split']}: {shown(report)}")
 
 
@@ -103,19 +112,19 @@ def _evaluate(spec: Spec, version: str) -> dict[str, Any]:
 def fit(spec: Spec, name: str, run: Run, data: str) -> None:
     """Train under Ray Train until there is a result or no restart is left."""
     model = spec.model(name)
-    workers = model.train.workers.max
+    placed = place(spec, name, run)
     task = Task(
         spec=spec,
         model=name,
         run=run.id,
         data=data,
-        stage=resolved_stage(spec, name),
-        precision=resolve_precision(spec.cluster, model.train),
+        stage=placed.stage,
+        precision=placed.precision,
     )
     trainer = ray.train.torch.TorchTrainer(
         _work,
         train_loop_config={"task": task},
-        scaling_config=_scaling(spec, model, workers),
+        scaling_config=_scaling(spec, model, placed.workers),
         torch_config=ray.train.torch.TorchConfig(timeout_s=int(model.train.stall)),
         run_config=ray.train.RunConfig(
             name=run.id,
@@ -147,9 +156,13 @@ def _work(config: dict[str, Any]) -> None:
     Worker(config["task"], ray.train.torch.get_device()).work()
 
 
+def _on_gpus(spec: Spec, model: ModelSpec) -> bool:
+    return any(pool.accelerators for pool in usable_pools(spec.cluster, model.train))
+
+
 def _scaling(spec: Spec, model: ModelSpec, workers: int) -> ray.train.ScalingConfig:
     """One device per worker where the pool has accelerators, else CPUs."""
-    gpus = any(pool.accelerators for pool in usable_pools(spec.cluster, model.train))
+    gpus = _on_gpus(spec, model)
     cpus = model.train.cpus_per_worker
     resources = {"CPU": 1.0 if cpus == "auto" else float(cpus)}
     return ray.train.ScalingConfig(

@@ -14,6 +14,7 @@ from jobs.domains import open_preparation
 from jobs.inspections import inspect_all
 from jobs.prepare import Report, data_digest
 from jobs.runs import stage_digest
+from jobs.starts import start_folder
 
 # Keys of ``train:`` that say where and how to run, not what comes out.
 PLACEMENT = {
@@ -49,7 +50,8 @@ def find_data_digest(model: ModelSpec, report: Report, storage: Storage | None =
 
     Sources in the bucket of ``storage`` are reached with its endpoint and credentials.
     """
-    preparation = open_preparation(model, store=storage)
+    start = start_folder(model, storage) if storage is not None else None
+    preparation = open_preparation(model, start, storage)
     sources = preparation.sources()
     return data_digest(model, preparation, sources, inspect_all(preparation, sources, report))
 

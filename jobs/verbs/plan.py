@@ -13,6 +13,7 @@ from jobs.bundles import versions
 from jobs.runs import Run, list_runs
 from jobs.schedule import num_steps
 from jobs.stages import find_data_digest, train_digest
+from jobs.starts import pinned
 
 
 def plan(request: Request) -> None:
@@ -37,8 +38,8 @@ def plan(request: Request) -> None:
 
 def stages_of(request: Request, spec: Spec, storage: Storage, name: str) -> list[dict[str, Any]]:
     """Describe a model's stages: done, to do, or waiting for what comes before."""
-    model = spec.model(name)
-    data = find_data_digest(model, lambda text: None)
+    model = pinned(spec, name, storage).model(name)
+    data = find_data_digest(model, lambda text: None, storage)
     prepared = storage.exists(f"data/{data}/manifest.json")
     rows = _rows(storage, data) if prepared else None
     run = _find(storage, train_digest(model, data))

@@ -13,8 +13,8 @@ from cluster.parts import read_joined
 from cluster.request import Request
 from cluster.spec import Spec
 from cluster.status import Node
-from cluster.storage import open_storage
-from jobs.bundles import list_models, versions
+from cluster.storage import Storage, open_storage
+from jobs.bundles import Version, list_models, versions
 from jobs.runs import Run, joined_metrics, list_runs
 from jobs.submissions import submissions, under_way
 from jobs.verbs.screen import MARK, Screen, plain
@@ -141,7 +141,7 @@ def models(request: Request) -> None:
             "name": version.model,
             "version": version.number,
             "aliases": list(version.aliases),
-            "metrics": _metrics(version.evaluations),
+            "metrics": _metrics(storage, version),
             "digest": version.digest,
             "run": version.bundle["run"],
         }
@@ -164,10 +164,12 @@ def models(request: Request) -> None:
     )
 
 
-def _metrics(evaluations: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Return the metrics on held-back data; on the test split where there is one."""
-    held = {e["split"]: e["metrics"] for e in evaluations.values()}
-    return dict(held.get("test") or held.get("validation") or {})
+def _metrics(storage: Storage, version: Version) -> dict[str, float]:
+    """Metrics on held-back data, the test split first; before any evaluation, training's own."""
+    held = {e["split"]: e["metrics"] for e in version.evaluations.values()}
+    known = held.get("test") or held.get("validation")
+    result = {} if known else Run(storage, version.bundle["run"]).result() or {}
+    return dict(known or result.get("metrics", {}))
 
 
 def status(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -12,10 +13,11 @@ from cluster.follow import follow as follow_job
 from cluster.request import INTERRUPTED, Request, WrongRequestError
 from cluster.spec import Spec
 from cluster.staging import SPEC_FILE
-from cluster.storage import Storage, open_storage
+from cluster.storage import Storage, StorageError, open_storage
 from jobs.bundles import resolve
-from jobs.runs import Run, stage_digest
+from jobs.runs import Run, publish_metrics, stage_digest
 from jobs.stages import find_data_digest, prepare_digest, train_digest
+from jobs.starts import pinned
 from jobs.submissions import submit, under_way
 from jobs.uploads import travel
 from jobs.verbs.screen import Screen
@@ -86,6 +88,7 @@ def _bring(
     """Run one model's stages up to ``until``; what is done is skipped."""
     storage = open_storage(spec.cluster.storage, spec.name)
     storage.check()
+    spec = pinned(spec, name, storage)
     data = find_data_digest(spec.model(name), request.say, storage)
     spec = travel(spec, name, storage, request.say, request.yes)
     if until == "prepare":
@@ -161,6 +164,9 @@ def follow(request: Request, connection: Connection, job: str) -> client.JobStat
 def describe(run: Run, status: str | None = None) -> dict[str, Any]:
     """What ``--json`` prints of a stage."""
     result = run.result() or {}
+    if not result:  # under way, or cut off: what the path shows is as old as this line
+        with contextlib.suppress(StorageError):
+            publish_metrics(run)
     return {
         "run": run.id,
         "status": status or ("complete" if result else "interrupted"),
