@@ -54,6 +54,20 @@ def joined_metrics(run: Run) -> list[dict[str, Any]]:
     return [lines[step] for step in sorted(lines)]
 
 
+def publish_metrics(run: Run) -> str | None:
+    """Writes the joined lines to runs/<run>/metrics.jsonl, whole; its URL, None without a line.
+
+    The driver calls it when its hold on the run ends, well or badly; until then the verbs do, each
+    time before they print the path. So whoever is told the path finds there what was true then.
+    """
+    lines = joined_metrics(run)
+    if not lines:
+        return None
+    path = f"{run.path}/metrics.jsonl"
+    run.storage.write(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    return run.storage.url(path)
+
+
 def parse_lines(text: str) -> list[dict[str, Any]]:
     """The JSON objects with a step; a line that a killed writer left half-written is skipped."""
     found = []

@@ -21,7 +21,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cluster.storage import MissingError, Storage, encode_json
-from jobs.progress import Checkpoint, checkpoints, joined_metrics, latest_checkpoint
+from jobs.progress import (
+    Checkpoint,
+    checkpoints,
+    joined_metrics,
+    latest_checkpoint,
+    publish_metrics,
+)
 
 __all__ = [
     "Attempt",
@@ -33,6 +39,7 @@ __all__ = [
     "latest_checkpoint",
     "list_runs",
     "owner",
+    "publish_metrics",
     "stage_digest",
 ]
 

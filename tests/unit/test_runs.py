@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from cluster.storage import Storage, open_storage
-from jobs.runs import Run, checkpoints, joined_metrics, latest_checkpoint, list_runs, stage_digest
+from jobs.runs import (
+    Run,
+    checkpoints,
+    joined_metrics,
+    latest_checkpoint,
+    list_runs,
+    publish_metrics,
+    stage_digest,
+)
 
 DIGEST = "7f3a" + "0" * 60
 
@@ -117,6 +125,15 @@ def test_joined_metrics(resumed: Run) -> None:
     by = {line["step"]: line["by"] for line in joined_metrics(resumed)}
     assert by == {**dict.fromkeys(range(1, 21), 1), **dict.fromkeys(range(21, 24), 3)}
     assert list(by) == sorted(by)
+
+
+def test_published_metrics_are_the_joined_ones(resumed: Run) -> None:
+    path = publish_metrics(resumed)
+    assert path == resumed.storage.url(f"{resumed.path}/metrics.jsonl")
+    text = resumed.storage.read(f"{resumed.path}/metrics.jsonl").decode()
+    assert [json.loads(line) for line in text.splitlines()] == joined_metrics(resumed)
+    resumed.next_attempt({"resumes": None})
+    assert publish_metrics(resumed) is None
 
 
 def test_half_written_line_is_skipped(resumed: Run) -> None:
