@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.request import INTERRUPTED, Request, bounded, fail
+from cluster.request import INTERRUPTED, Request, WrongRequestError, bounded, fail
 
 app = typer.Typer(
     name="slipway",
@@ -62,6 +62,10 @@ def _shared(
     """Every verb's options; those given before the verb are the defaults."""
     from cluster.spec.grammar import parse_duration
 
+    try:
+        timeout_s = None if timeout is None else parse_duration(timeout)
+    except ValueError as error:
+        raise WrongRequestError(f"--timeout: {error}") from None
     return Request(
         file=file or context.obj["file"],
         environment=environment or context.obj["environment"],
@@ -69,7 +73,7 @@ def _shared(
         json=as_json,
         yes=yes,
         detach=detach,
-        timeout_s=None if timeout is None else parse_duration(timeout),
+        timeout_s=timeout_s,
     )
 
 

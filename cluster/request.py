@@ -20,9 +20,13 @@ DONE, FAILED, WRONG, REFUSED, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 class WrongRequestError(ValueError):
     """What was asked cannot be done as asked: exit code 2."""
 
+    exit_code = WRONG
+
 
 class TimedOutError(ValueError):
     """``--timeout`` passed before the work was done: exit code 4."""
+
+    exit_code = TIMED_OUT
 
 
 @dataclass(frozen=True)
@@ -94,22 +98,19 @@ def bounded(timeout_s: float | None) -> Iterator[None]:
 
 
 def fail(error: BaseException, as_json: bool) -> NoReturn:
-    """Print an error of the user's or of the work, and exit with its code."""
+    """Print an error and exit with its class's ``exit_code``, 1 where it has none."""
     from cluster.spec import SpecError
 
     if isinstance(error, SpecError):
-        code = WRONG
         entries = [
             {"message": p.message, "file": p.file or None, "line": p.line, "path": p.path}
             for p in error.problems
         ]
     else:
-        codes = {WrongRequestError: WRONG, TimedOutError: TIMED_OUT}
-        code = next((c for kind, c in codes.items() if isinstance(error, kind)), FAILED)
         entries = [{"message": str(error), "file": None, "line": None, "path": None}]
     if as_json:
         print(json.dumps({"errors": entries}, indent=2))
     else:
         prefix = "" if isinstance(error, SpecError) else "error: "
         print(f"{prefix}{error}", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(getattr(error, "exit_code", FAILED))

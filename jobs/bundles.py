@@ -35,6 +35,8 @@ ALIAS = re.compile(r"[a-z][a-z0-9-]*")
 class BundleError(ValueError):
     """A model, version or alias that is not there, or a bundle that is not what was published."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class Version:

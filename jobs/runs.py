@@ -46,6 +46,12 @@ __all__ = [
 State = Literal["complete", "running", "failed", "stopped", "interrupted"]
 
 
+class MissingRunError(ValueError):
+    """There is no run of that id."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One try at a run: its number from 1 and what attempt.json holds."""
@@ -102,7 +108,7 @@ class Run:
             return dict(self.storage.read_json(f"{self.path}/run.json"))
         except MissingError:
             names = ", ".join(run.id for run in list_runs(self.storage)) or "none yet"
-            raise ValueError(f"there is no run {self.id!r}; there are: {names}") from None
+            raise MissingRunError(f"there is no run {self.id!r}; there are: {names}") from None
 
     def next_attempt(self, info: Mapping[str, Any]) -> int:
         """Takes the next number; an `info` without "resumes" gets the latest checkpoint as that."""

@@ -21,6 +21,8 @@ class Problem(NamedTuple):
 class SpecError(ValueError):
     """A spec that cannot be used; ``problems`` holds all that is wrong with it."""
 
+    exit_code = 2
+
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(list(problems))
         self.problems = list(problems)

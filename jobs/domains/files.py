@@ -29,6 +29,8 @@ LISTING = re.compile(UPLOADS + r"/lists/[0-9a-f]{64}\.json")
 class DataError(ValueError):
     """Something about the user's data; the text names the file and the next step."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class Source:
