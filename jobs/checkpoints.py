@@ -6,19 +6,26 @@ file is asked where a run stands.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch.distributed
 
-from cluster.storage import Storage, sha256_file
+from cluster.local_storage import translated
+from cluster.storage import DamagedError, Storage, StorageError, UnavailableError, sha256_file
+from jobs.agreement import AgreedError, at_rank_0, together
 from jobs.engine import Engine
 from jobs.runs import Checkpoint, Run, checkpoints
 from jobs.session import say
 
 MANIFEST = "manifest.json"
+RETRIES_S = (1, 2, 4, 8, 16, 32)
+"""Waits for a store that does not answer, before a run that stands ready to save is ended."""
 
 
 class Checkpoints:
@@ -32,30 +39,60 @@ class Checkpoints:
         self.world_size = torch.distributed.get_world_size()
 
     def save(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
-        """Publish the engine at ``step`` (steps done); ``state`` goes into the manifest."""
-        path = f"{self.run.path}/{self.attempt}/checkpoints/step-{step:06d}"
-        direct = self.storage.local_path(path)
-        folder = direct or Path(tempfile.mkdtemp(prefix="slipway-checkpoint-"))
-        try:
-            (folder / "state").mkdir(parents=True, exist_ok=True)
-            engine.save(folder, {})
-            files = self._upload(folder, path, uploaded=direct is not None)
-            self._publish(path, files, {"step": step, "zero_stage": engine.stage, **state})
-        finally:
-            if direct is None:
-                shutil.rmtree(folder, ignore_errors=True)
+        """Publish the engine at ``step`` (steps done); ``state`` goes into the manifest.
 
-    def _upload(self, folder: Path, path: str, uploaded: bool) -> dict[str, Any]:
+        Raises AgreedError on all workers where storage refuses, and leaves nothing half-written.
+        """
+        path = f"{self.run.path}/{self.attempt}/checkpoints/step-{step:06d}"
+        content = {"step": step, "zero_stage": engine.stage, "world_size": self.world_size, **state}
+        try:
+            with self._folder(path) as folder:
+                together(lambda: (folder / "state").mkdir(parents=True, exist_ok=True))
+                together(lambda: _write(engine, folder))
+                parts = together(lambda: self._upload(folder, path))
+            files = {name: entry for part in parts for name, entry in part.items()}
+            manifest = {**content, "files": files}
+            at_rank_0(lambda: self.storage.write_json(f"{path}/{MANIFEST}", manifest))
+        except AgreedError as error:
+            if self.rank == 0:
+                with contextlib.suppress(StorageError):
+                    self.storage.delete_tree(path)
+            raise AgreedError(f"the checkpoint of step {step} was not saved: {error}") from None
+        at_rank_0(self._prune)
+
+    @contextlib.contextmanager
+    def _folder(self, path: str) -> Iterator[Path]:
+        """Where this worker reads or writes a checkpoint: in place, or in a folder of its own."""
+        direct = self.storage.local_path(path)
+        if direct is not None:
+            yield direct
+            return
+        folders = together(lambda: tempfile.mkdtemp(prefix="slipway-checkpoint-"))
+        try:
+            yield Path(folders[self.rank])
+        finally:
+            shutil.rmtree(folders[self.rank], ignore_errors=True)
+
+    def _upload(self, folder: Path, path: str) -> dict[str, Any]:
         """Digest this worker's files, and copy them unless they were written in place."""
-        torch.distributed.barrier()
+        uploaded = self.storage.local_path(path) is not None
         files = {}
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             name = file.relative_to(folder).as_posix()
             if uploaded and not self._mine(file.name):
                 continue
-            digest = sha256_file(file) if uploaded else self.storage.upload(file, f"{path}/{name}")
+            digest = sha256_file(file) if uploaded else self._send(file, f"{path}/{name}")
             files[name] = {"sha256": digest, "size": file.stat().st_size}
         return files
+
+    def _send(self, file: Path, path: str) -> str:
+        for wait_s in RETRIES_S:
+            try:
+                return self.storage.upload(file, path)
+            except UnavailableError as error:
+                say(f"warning: {error}; trying again in {wait_s} s")
+                time.sleep(wait_s)
+        return self.storage.upload(file, path)
 
     def _mine(self, name: str) -> bool:
         """Say whether this worker wrote the file, where all write into one folder."""
@@ -63,16 +100,6 @@ class Checkpoints:
             if f"_rank_{rank}_mp" in name:
                 return rank == self.rank
         return self.rank == 0
-
-    def _publish(self, path: str, files: dict[str, Any], content: dict[str, Any]) -> None:
-        parts: list[Any] = [None] * self.world_size
-        torch.distributed.all_gather_object(parts, files)
-        if self.rank == 0:
-            every = {name: entry for part in parts for name, entry in part.items()}
-            content = {**content, "world_size": self.world_size, "files": every}
-            self.storage.write_json(f"{path}/{MANIFEST}", content)
-            self._prune()
-        torch.distributed.barrier()
 
     def best(self) -> Checkpoint | None:
         """The checkpoint whose validation metric is best; of equals, the earlier."""
@@ -90,33 +117,61 @@ class Checkpoints:
                 self.storage.delete_tree(old.path)
 
     def load(self, engine: Engine, checkpoint: Checkpoint) -> None:
-        """Load a checkpoint into the engine of each worker, its files verified first."""
-        direct = self.storage.local_path(checkpoint.path)
-        folder = direct or Path(tempfile.mkdtemp(prefix="slipway-checkpoint-"))
-        try:
-            if direct is None:
-                for name in checkpoint.manifest["files"]:
-                    self.storage.download(f"{checkpoint.path}/{name}", folder / name)
+        """Load a checkpoint into the engine of each worker, its files verified first.
+
+        Raises AgreedError on all workers where a file is gone or is not what was saved.
+        """
+        with self._folder(checkpoint.path) as folder:
+            together(lambda: self._fetch(checkpoint, folder))
             engine.load(folder)
-        finally:
-            if direct is None:
-                shutil.rmtree(folder, ignore_errors=True)
 
-    def newest(self, before: int) -> Checkpoint | None:
-        """Rank 0's choice, known to all: the newest whole checkpoint of the earlier attempts."""
-        chosen: list[Any] = [None]
-        if self.rank == 0:
-            candidates = sorted(checkpoints(self.run), key=lambda c: c.step, reverse=True)
-            chosen[0] = next((c for c in candidates if self._whole(c)), None)
-        torch.distributed.broadcast_object_list(chosen, src=0)
-        return chosen[0]  # type: ignore[no-any-return]
+    def resume(self, engine: Engine) -> Checkpoint | None:
+        """Load the newest checkpoint that is whole, and say which; None where there is none."""
+        damaged: set[str] = set()
+        while True:
+            found = self.newest(damaged)
+            if found is None:
+                return None
+            try:
+                self.load(engine, found)
+                return found
+            except AgreedError as error:
+                damaged.add(found.path)
+                if self.rank == 0:
+                    say(f"warning: {error}; going back to an earlier checkpoint")
 
-    def _whole(self, checkpoint: Checkpoint) -> bool:
-        """Compare sizes and, on a local path, digests with the manifest; name what differs."""
+    def newest(self, damaged: Collection[str] = ()) -> Checkpoint | None:
+        """Rank 0's choice, known to all: the last checkpoint but for those known as damaged."""
+
+        def choose() -> Checkpoint | None:
+            held = [c for c in checkpoints(self.run) if c.path not in damaged]
+            return max(held, key=lambda c: c.step, default=None)
+
+        return at_rank_0(choose)
+
+    def _fetch(self, checkpoint: Checkpoint, folder: Path) -> None:
+        """Bring the files here where they are not, and hold each against its digest."""
         for name, entry in checkpoint.manifest["files"].items():
-            path = f"{checkpoint.path}/{name}"
-            local = self.storage.local_path(path)
-            if not self.storage.exists(path) or (local and sha256_file(local) != entry["sha256"]):
-                say(f"warning: {path} does not match its digest; using an earlier checkpoint")
-                return False
-        return True
+            path, file = f"{checkpoint.path}/{name}", folder / name
+            if self.storage.local_path(path) is None:
+                digest = self.storage.download(path, file)
+            elif not self._mine(file.name):
+                continue  # another worker's to verify
+            else:
+                with translated(file):
+                    digest = sha256_file(file)
+            if digest != entry["sha256"]:
+                raise DamagedError(f"{self.storage.url(path)} is not what was saved")
+
+
+def _write(engine: Engine, folder: Path) -> None:
+    """Have the engine write its files; torch hides the cause of what fails."""
+    try:
+        with translated(folder):
+            engine.save(folder, {})
+    except RuntimeError as error:
+        probe = folder / f".probe-{torch.distributed.get_rank()}"
+        with translated(folder):
+            probe.write_bytes(bytes(1 << 20))
+            probe.unlink()
+        raise StorageError(f"{folder}: {str(error).splitlines()[0]}; run again") from error

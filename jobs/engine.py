@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cluster.spec import TrainSpec
+from jobs.deferred import deferred
 from jobs.domains import Domain
 from jobs.quiet import quiet
 
@@ -203,8 +204,16 @@ class Engine:
         return self._norm if self.unreported else float(self.engine.get_global_grad_norm())
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write this worker's files of a checkpoint below ``folder``; collective."""
-        self.engine.save_checkpoint(str(folder), tag="state", client_state=state, save_latest=False)
+        """Write this worker's files of a checkpoint below ``folder``; collective.
+
+        Raises OSError or RuntimeError (torch's for a full disk) once all workers are through.
+        """
+        engine = self.engine
+        with (
+            deferred(engine.checkpoint_engine, "save", "makedirs"),
+            deferred(engine, "_copy_recovery_script"),
+        ):
+            engine.save_checkpoint(str(folder), tag="state", client_state=state, save_latest=False)
 
     def load(self, folder: Path) -> dict[str, Any]:
         """Load what :meth:`save` wrote with as many workers; returns its ``state``; collective."""

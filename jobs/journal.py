@@ -68,7 +68,8 @@ class Journal:
         numbers = _flat(record)
         for name, value in numbers.items():
             if name not in ("step", "time"):
-                self._board.writer.add_scalar(name, value, record["step"])
+                with suppress(OSError):  # a full disk ends the run where it saves, not here
+                    self._board.writer.add_scalar(name, value, record["step"])
         for tracker in self._trackers:
             tracker.log(numbers, record["step"])
 
@@ -85,7 +86,10 @@ class Journal:
 
     def close(self) -> None:
         """Flush everything."""
-        self._lines.close()
+        try:
+            self._lines.close()
+        except StorageError as error:
+            say(f"warning: the last lines of the metrics were not kept: {error}")
         self._board.close()
         for tracker in self._trackers:
             tracker.close()
@@ -111,14 +115,16 @@ class Board:
 
     def publish(self) -> None:
         """Bring the store's copy up to date; a store that is away now gets the next one."""
-        self.writer.flush()
+        with suppress(OSError):
+            self.writer.flush()
         if self._scratch is not None:
             with suppress(StorageError):
                 upload_folder(self._storage, self._scratch, self._path)
 
     def close(self) -> None:
         """Write everything out."""
-        self.writer.close()
+        with suppress(OSError):
+            self.writer.close()
         self.publish()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)

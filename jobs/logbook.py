@@ -8,7 +8,7 @@ import threading
 from typing import Self
 
 from cluster.parts import PartWriter
-from cluster.storage import Storage
+from cluster.storage import Storage, StorageError
 
 
 class Logbook:
@@ -47,4 +47,7 @@ class Logbook:
         os.dup2(self._kept[0], 1)  # closes the pipe's last writing ends, so that the copier ends
         os.dup2(self._kept[1], 2)
         self._copier.join(timeout=10)
-        self._parts.close()
+        try:
+            self._parts.close()
+        except StorageError as error:  # must not hide why the work itself ended
+            print(f"warning: the end of the log was not kept: {error}", file=sys.stderr)

@@ -22,6 +22,7 @@ from cluster.code import code_revision
 from cluster.devices import device_named
 from cluster.spec import Spec
 from cluster.storage import Storage, open_storage
+from jobs.agreement import at_rank_0
 from jobs.bundles import claim_version, publish_version
 from jobs.checkpoints import Checkpoints
 from jobs.domains import Domain, open_domain
@@ -29,7 +30,7 @@ from jobs.engine import Engine, layout
 from jobs.feed import Feed
 from jobs.journal import Journal, memory_bytes
 from jobs.prepared import PreparedData
-from jobs.runs import Run
+from jobs.runs import Checkpoint, Run
 from jobs.schedule import learning_rate, num_steps, steps_per_epoch, warmup_steps
 from jobs.scoring import score_rows
 from jobs.session import say
@@ -111,18 +112,14 @@ class Worker:
 
     def _join(self) -> None:
         """Take the next attempt's number and the newest whole checkpoint, the same on all ranks."""
-        chosen: list[Any] = [None]
-        found = Checkpoints(self.run, 0, 1, self.higher).newest(before=0)
-        if self.rank == 0:
-            resumes = found and {"attempt": found.attempt, "step": found.step}
-            info = {"host": socket.gethostname(), "pid": os.getpid(), "resumes": resumes}
-            chosen[0] = self.run.next_attempt({**info, "workers": self.world_size})
-        torch.distributed.broadcast_object_list(chosen, src=0)
-        self.attempt: int = chosen[0]
+        found = Checkpoints(self.run, 0, 1, self.higher).resume(self.engine)
+        resumes = found and {"attempt": found.attempt, "step": found.step}
+        info = {"host": socket.gethostname(), "pid": os.getpid(), "resumes": resumes}
+        info |= {"workers": self.world_size}
+        self.attempt = at_rank_0(lambda: self.run.next_attempt(info))
         keep = self.train.checkpoint.keep
         self.checkpoints = Checkpoints(self.run, self.attempt, keep, self.higher)
         if found is not None:
-            self.checkpoints.load(self.engine, found)
             self.progress = Progress(found.step, *found.manifest["progress"])
 
     def _announce(self) -> None:
@@ -219,21 +216,20 @@ class Worker:
         if best is not None and best.step != self.progress.step:
             self.checkpoints.load(self.engine, best)
         weights = self.engine.weights()
-        result: list[Any] = [None]
-        if self.rank == 0 and weights is not None:
-            with tempfile.TemporaryDirectory(prefix="slipway-bundle-") as folder:
-                self.domain.save(self.engine.engine.module, weights, Path(folder))
-                version = claim_version(self.storage, self.task.model, self.run.id)
-                bundle = self._bundle(best.step if best else self.progress.step)
-                publish_version(self.storage, self.task.model, version, Path(folder), bundle)
-            outcome = {
-                "version": version,
-                "steps": self.progress.step,
-                "metrics": {self.model.metric: best.manifest["metric"]} if best else {},
-            }
-            result[0] = self.run.finish(outcome, self.attempt)
-        torch.distributed.broadcast_object_list(result, src=0)
-        return dict(result[0])
+        return at_rank_0(lambda: self._export(weights or {}, best))
+
+    def _export(self, weights: dict[str, torch.Tensor], best: Checkpoint | None) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="slipway-bundle-") as folder:
+            self.domain.save(self.engine.engine.module, weights, Path(folder))
+            version = claim_version(self.storage, self.task.model, self.run.id)
+            bundle = self._bundle(best.step if best else self.progress.step)
+            publish_version(self.storage, self.task.model, version, Path(folder), bundle)
+        outcome = {
+            "version": version,
+            "steps": self.progress.step,
+            "metrics": {self.model.metric: best.manifest["metric"]} if best else {},
+        }
+        return self.run.finish(outcome, self.attempt)
 
     def _bundle(self, step: int) -> dict[str, Any]:
         model = self.model

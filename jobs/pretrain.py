@@ -21,11 +21,12 @@ import ray.train.torch
 
 from cluster.spec import ModelSpec, Spec, load, usable_pools
 from cluster.storage import StorageError, open_storage
+from jobs.agreement import AgreedError
 from jobs.evaluate import evaluate, shown
 from jobs.loop import Task, Worker
 from jobs.placement import place
 from jobs.prepare import prepare
-from jobs.runs import Run, publish_metrics
+from jobs.runs import Run, latest_checkpoint, publish_metrics
 from jobs.session import Session, say, spec_root
 from jobs.stages import prepare_digest, train_digest
 from jobs.starts import pinned, start_folder
@@ -133,14 +134,21 @@ def fit(spec: Spec, name: str, run: Run, data: str) -> None:
         ),
     )
     try:
-        trainer.fit()
+        reason = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
         print(error, flush=True)  # with the worker's traceback, into the log
         reason = failure(error)
+    if reason is not None:
         attempts = run.attempts()
-        if attempts:
-            run.fail(attempts[-1].number, reason)
-        raise ValueError(reason) from None
+        with contextlib.suppress(StorageError):  # full, perhaps: the reason is told all the same
+            run.fail(attempts[-1].number if attempts else 1, reason)
+        raise ValueError(f"{reason}; {safe(run)}")
+
+
+def safe(run: Run) -> str:
+    """Say what a failed run has kept."""
+    last = latest_checkpoint(run)
+    return f"saved up to step {last.step}" if last else "no checkpoint is saved yet"
 
 
 def failure(error: Exception) -> str:
@@ -151,9 +159,16 @@ def failure(error: Exception) -> str:
     return f"training failed on worker {rank}: {lines[-1].strip() if lines else repr(first)}"
 
 
-def _work(config: dict[str, Any]) -> None:
-    """One Ray Train worker; its rank 0 leaves the result in storage."""
-    Worker(config["task"], ray.train.torch.get_device()).work()
+def _work(config: dict[str, Any]) -> str | None:
+    """One Ray Train worker; its rank 0 leaves the result in storage.
+
+    What storage refuses to do is returned: raised, it would be tried again from a checkpoint.
+    """
+    try:
+        Worker(config["task"], ray.train.torch.get_device()).work()
+    except AgreedError as error:
+        return str(error)
+    return None
 
 
 def _on_gpus(spec: Spec, model: ModelSpec) -> bool:

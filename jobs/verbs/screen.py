@@ -34,6 +34,7 @@ class Screen:
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
         self._bar = _Bar() if sys.stdout.isatty() and not request.json else None
         self._printed = 0.0
+        self._explained = False
 
     def feed(self, text: str) -> None:
         """Take a piece of output, which may end in mid-line."""
@@ -46,6 +47,7 @@ class Screen:
             self._kept.append(line)
             return
         shown = line.removeprefix(MARK)
+        self._explained = self._explained or shown.startswith("error: ")
         step = STEP.fullmatch(shown)
         if step is None:
             self._say(shown)
@@ -62,7 +64,9 @@ class Screen:
             self._bar.say(text)
 
     def show_failure(self, message: str) -> None:
-        """Print the end of what was held back."""
+        """Print the end of what was held back, unless the job has said itself why it failed."""
+        if self._explained:
+            return
         for line in (*self._kept, message):
             if line:
                 self._say(f"  {line}")
