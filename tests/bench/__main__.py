@@ -1,0 +1,73 @@
+"""Measure the rows of tests/bench/README.md: python -m tests.bench [ROW ...]."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tests.bench.result import Result
+from tests.bench.table import load_results, machine, write_results
+
+ROWS = {
+    "parity": "tests.bench.parity",
+    "memory": "tests.bench.memory",
+    "bundle": "tests.bench.bundle",
+    "resume": "tests.bench.resume",
+    "overhead": "tests.bench.overhead",
+    "input": "tests.bench.feeding",
+    "learns": "tests.bench.learns",
+}
+
+
+def main(names: list[str]) -> int:
+    """Measure the rows named, or all; 1 where one does not hold, 2 for a name that is none."""
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        print(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}", file=sys.stderr)
+        return 2
+    results = load_results()
+    for name in names or ROWS:
+        results[name] = measured(name)
+        write_results({row: results[row] for row in ROWS if row in results})
+    return 0 if all(results[name]["holds"] for name in names or ROWS) else 1
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Measure one row in a folder of its own; an error is a figure that does not hold."""
+    row: Any = import_module(ROWS[name])
+    print(f"{name}: {row.CLAIM}", flush=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
+        os.environ["SLIPWAY_CACHE"] = f"{folder}/cache"
+        try:
+            result: Result = row.measure(Path(folder), lambda line: print(f"  {line}", flush=True))
+        except Exception as error:  # the other rows are still to be measured
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            print(error, file=sys.stderr)
+            result = Result(f"failed: {reason[-1][:200]}", "", False)
+    seconds = time.monotonic() - began
+    verdict = "holds" if result.holds else "DOES NOT HOLD"
+    print(
+        f"{name}: {result.figure}; bound: {result.bound}: {verdict} ({seconds:.0f} s)", flush=True
+    )
+    return {
+        "claim": row.CLAIM,
+        "how": row.HOW,
+        "bound": result.bound,
+        "figure": result.figure,
+        "holds": result.holds,
+        "date": time.strftime("%Y-%m-%d"),
+        "seconds": round(seconds, 1),
+        "command": f"make bench ROW={name}",
+        "machine": machine(),
+        "details": result.details,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""A small local cluster of its own, and runs on it through the entry point that users have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from cluster import client, local
+from cluster.connection import Connection
+from cluster.processes import owned
+from cluster.spec import Spec
+from cluster.staging import SPEC_FILE
+from cluster.storage import open_storage
+from jobs.runs import Run
+from jobs.stages import find_data_digest, train_digest
+from jobs.submissions import submit
+from tests.trainings import MODEL
+
+OBJECT_STORE_BYTES = 100 * 2**20
+TIMEOUT_S = 900.0
+
+
+@contextmanager
+def own_cluster(spec: Spec, state: Path) -> Iterator[Connection]:
+    """The spec's cluster, its records in the folder ``state``; ended at the end of the block."""
+    before = os.environ.get("XDG_STATE_HOME")
+    os.environ["XDG_STATE_HOME"] = str(state)
+    try:
+        yield local.start(spec, object_store_bytes=OBJECT_STORE_BYTES)
+    finally:
+        local.stop(spec)
+        os.environ.pop("XDG_STATE_HOME")
+        if before is not None:
+            os.environ["XDG_STATE_HOME"] = before
+
+
+def open_run(spec: Spec, again: bool = False) -> Run:
+    """The run that training the spec's model is."""
+    storage = open_storage(spec.cluster.storage, spec.name)
+    model = spec.model(MODEL)
+    digest = train_digest(model, find_data_digest(model, lambda line: None))
+    return Run.open(storage, MODEL, "train", digest, again)
+
+
+def start_run(connection: Connection, spec: Spec, run: Run, until: str = "train") -> str:
+    """Submit a job for the run as ``slipway train`` does; the job's id."""
+    arguments = ["jobs.pretrain", SPEC_FILE, MODEL, "--until", until, "--run", run.id]
+    return submit(connection, spec, run, arguments)
+
+
+def finish(connection: Connection, job: str) -> None:
+    """Wait for the job's end; AssertionError with its last output where it failed."""
+    state = client.wait(connection, job, TIMEOUT_S)
+    if state.status != "SUCCEEDED":
+        raise AssertionError(f"{job} {state.status}: {state.message[-2000:]}")
+
+
+def train(connection: Connection, spec: Spec, again: bool = False, until: str = "train") -> Run:
+    """Train the spec's model from submission to result."""
+    run = open_run(spec, again)
+    finish(connection, start_run(connection, spec, run, until))
+    return run
+
+
+def training_workers(spec: Spec) -> list[psutil.Process]:
+    """The processes of this cluster that train."""
+    mark = local.home_of(spec).mark
+    return [p for p in owned(mark) if "RayTrainWorker" in " ".join(p.cmdline()[:1])]
