@@ -1,4 +1,4 @@
-"""Small trainings by the real loop: their spec, their data, and cases that share a process group."""
+"""Small trainings by the real loop: spec, data, and cases that share a process group."""
 
 from __future__ import annotations
 

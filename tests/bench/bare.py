@@ -1,4 +1,4 @@
-"""A bare DeepSpeed script, for the cost of everything around it: torchrun -m tests.bench.bare CONFIG.
+"""A bare DeepSpeed script, for comparison: torchrun -m tests.bench.bare CONFIG.
 
 CONFIG is JSON: "rows" (Arrow file), "processor", "network" (GPT2Config), "deepspeed", "lr",
 "weight_decay", "seconds", "times" (file for the time after each step).

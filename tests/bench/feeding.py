@@ -20,8 +20,8 @@ from tests.trainings import MODEL, prepare_data, write_spec
 CLAIM = "input never starves the step"
 HOW = (
     "time inside the next-batch call as a share of step time, and tokens/s against the same run "
-    "fed one constant batch; 2 workers, {blocks} alternating pairs of runs, medians"
-).format(blocks=5)
+    "fed one constant batch; 2 workers, five alternating pairs of runs, medians"
+)
 LONGEST_SHARE, SLOWEST = 0.02, 0.98
 WARM_STEPS = 5
 

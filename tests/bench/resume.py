@@ -22,9 +22,9 @@ from tests.trainings import curve, largest_difference, write_spec
 
 CLAIM = "resume"
 HOW = (
-    "a worker killed with -9 at step {at} of {steps}, 2 workers, fp32, dropout 0.1, a checkpoint "
-    "every {every} steps, through the job's entry point; against the uninterrupted curve"
-).format(at=25, steps=50, every=10)
+    "a worker killed with -9 at step 25 of 50, 2 workers, fp32, dropout 0.1, a checkpoint "
+    "every 10 steps, through the job's entry point; against the uninterrupted curve"
+)
 LIMIT = 1e-5
 
 

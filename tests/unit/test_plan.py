@@ -1,0 +1,57 @@
+"""What a plan computes is what transformers builds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+
+from cluster.plan import gpt_parameters, memory_plan, resolved_stage
+from cluster.spec import Spec, load
+from jobs.domains.text.networks import llama_inner_width
+
+
+def spec(folder: Path, train: dict[str, Any], **network: Any) -> Spec:
+    model = {
+        "domain": "text",
+        "task": "generation",
+        "data": {"source": "builtin:python-docs", "tokenizer": {"size": 500}},
+        "network": {"type": "gpt", **network},
+        "train": {"steps": 10, **train},
+    }
+    cluster = {"storage": "./store", "pools": [{"name": "cpu", "cpus": 4}]}
+    document = {"name": "x", "cluster": cluster, "models": {"m": model}}
+    (folder / "cluster.yaml").write_text(json.dumps(document))
+    return load(folder / "cluster.yaml")
+
+
+@pytest.mark.parametrize("style", ["gpt2", "llama"])
+def test_parameters_are_counted_exactly(style: str, tmp_path: Path) -> None:
+    network: Any = spec(tmp_path, {}, style=style, layers=3, heads=4, width=96).model("m").network
+    if style == "gpt2":
+        config: Any = GPT2Config(
+            vocab_size=500, n_layer=3, n_head=4, n_embd=96, n_positions=network.context
+        )
+    else:
+        config = LlamaConfig(
+            vocab_size=500,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            hidden_size=96,
+            intermediate_size=llama_inner_width(96),
+        )
+    built = AutoModelForCausalLM.from_config(config)
+    assert gpt_parameters(network, 500) == sum(p.numel() for p in built.parameters())
+
+
+def test_a_stage_that_is_named_is_taken(tmp_path: Path) -> None:
+    assert resolved_stage(spec(tmp_path, {"workers": 2, "zero": {"stage": 3}}), "m") == 3
+
+
+def test_a_small_network_needs_no_sharding(tmp_path: Path) -> None:
+    plan = memory_plan(spec(tmp_path, {"workers": 2}), "m")
+    assert plan is not None
+    assert plan.stage == 0
+    assert plan.estimates[3].states < plan.estimates[0].states
