@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.request import INTERRUPTED, Request, WrongRequestError, bounded, fail
+from cluster.request import INTERRUPTED, Request, TimedOutError, WrongRequestError, bounded, fail
 
 app = typer.Typer(
     name="slipway",
@@ -104,7 +104,7 @@ def _run(place: str, shared: Any, given: dict[str, Any]) -> None:
         module, function = place.split(":")
         with bounded(request.timeout_s):
             code = getattr(import_module(module), function)(request, **given)
-    except ValueError as error:
+    except (ValueError, TimedOutError) as error:
         fail(error, as_json)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -112,6 +112,8 @@ def _run(place: str, shared: Any, given: dict[str, Any]) -> None:
         # The reader (head, less) has gone; keep Python from complaining when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+    except OSError as error:
+        fail(ValueError(f"{error.filename}: {error.strerror or error}"), as_json)
     sys.exit(code or 0)
 
 

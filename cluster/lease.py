@@ -47,7 +47,7 @@ class Lease:
         self.holder = holder
         self.lost = threading.Event()
         self._storage = storage
-        self._data = data
+        self._data = self._attempted = data
         self._ttl_s = ttl_s
         self._renewed = time.monotonic()
         self._lock = threading.Lock()
@@ -127,7 +127,10 @@ class Lease:
             current, tag = self._storage.read_tagged(self.path)
         except MissingError:
             return False
-        return current == self._data and self._storage.swap(self.path, data, tag)
+        # The store may have taken a renewal whose answer was lost on the way.
+        mine = current in (self._data, self._attempted)
+        self._attempted = data
+        return mine and self._storage.swap(self.path, data, tag)
 
     def _renew_often(self) -> None:
         while not self._ended.wait(self._ttl_s / 4):

@@ -51,9 +51,9 @@ FOREIGN = frozenset(
 
 
 def num_cpus(spec: Spec) -> int:
-    """Logical CPUs of a local cluster: the sum over pools that name some, else the machine's."""
+    """Logical CPUs of a local cluster: of its pools, else of its head, else the machine's."""
     named = [pool.cpus * max(1, pool.nodes.min) for pool in spec.cluster.pools if pool.cpus]
-    return sum(named) or available_cpus()
+    return sum(named) or spec.cluster.head.cpus or available_cpus()
 
 
 def available_cpus() -> int:
@@ -117,6 +117,7 @@ def head_environment(
     head, dashboard, dashboard_metrics, autoscaler_metrics = ports
     environment |= LOOPBACK | {
         MARK: home.mark,
+        "SLIPWAY_CLUSTER_ID": home.id,
         "SLIPWAY_ROOT": str(spec.root),
         # Before the head starts: Ray Train's cleaner asks "the" Ray of the machine otherwise.
         "RAY_ADDRESS": f"127.0.0.1:{head}",

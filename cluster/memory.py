@@ -96,9 +96,9 @@ def estimate(
 def choose_stage(estimates: dict[int, Estimate], device_bytes: float, devices: int) -> int:
     """Return the lowest stage that fits: each further stage pays with communication.
 
-    With one device sharding saves nothing: stage 0. Where nothing fits, 3: the plan warns.
+    With one device sharding saves nothing: the lowest stage. Where nothing fits, 3: the plan warns.
     """
     if devices == 1:
-        return 0
+        return min(estimates)
     fitting = [s for s in sorted(estimates) if estimates[s].total <= USABLE_SHARE * device_bytes]
     return fitting[0] if fitting else max(estimates)

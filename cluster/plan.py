@@ -9,8 +9,6 @@ from cluster.devices import device_named
 from cluster.memory import Estimate, Shape, choose_stage, estimate
 from cluster.spec import GPT, ModelSpec, Pool, Spec, resolve_precision, usable_pools
 
-STAGES = (0, 1, 2, 3)
-
 
 @dataclass(frozen=True)
 class MemoryPlan:
@@ -36,7 +34,13 @@ def resolved_stage(spec: Spec, name: str) -> int:
     if stage != "auto":
         return int(stage)
     memory = memory_plan(spec, name)
-    return memory.stage if memory else 0
+    return memory.stage if memory else min(allowed_stages(spec.model(name)))
+
+
+def allowed_stages(model: ModelSpec) -> tuple[int, ...]:
+    """The stages that network and offload can run at: offload wants shards, NVMe stage 3."""
+    least = {"none": 0, "cpu": 1, "nvme": 3}[model.train.zero.offload]
+    return tuple(stage for stage in model.network.zero_stages if stage >= least)
 
 
 def memory_plan(spec: Spec, name: str, workers: int | None = None) -> MemoryPlan | None:
@@ -52,7 +56,7 @@ def memory_plan(spec: Spec, name: str, workers: int | None = None) -> MemoryPlan
         stage: estimate(
             shape, stage, workers, precision, train.zero.offload, train.activation_checkpointing
         )
-        for stage in STAGES
+        for stage in allowed_stages(model)
     }
     available = device_bytes(pool_of(spec, model), workers)
     stage = train.zero.stage

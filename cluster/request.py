@@ -23,8 +23,11 @@ class WrongRequestError(ValueError):
     exit_code = WRONG
 
 
-class TimedOutError(ValueError):
-    """``--timeout`` passed before the work was done: exit code 4."""
+class TimedOutError(BaseException):
+    """``--timeout`` passed before the work was done: exit code 4.
+
+    Like Ctrl-C it may come anywhere, and no handler of ordinary errors may take it for one.
+    """
 
     exit_code = TIMED_OUT
 
@@ -68,10 +71,11 @@ class Request:
         from rich import box
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # Text: brackets in names are no markup
         # Piped output is as wide as its longest line, so that nothing is cut or wrapped.
         Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 

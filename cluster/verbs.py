@@ -17,6 +17,7 @@ def up(request: Request) -> None:
     from cluster.attach import connect
 
     spec = request.spec()
+    _check_ours(spec)
     connection = connect(spec, request.say)
     known = "is up" if connection.fresh else "was up already; nothing changed"
     request.answer(
@@ -31,15 +32,24 @@ def up(request: Request) -> None:
     )
 
 
+def _check_ours(spec: Spec) -> None:
+    kind = spec.cluster.provider.type
+    if kind == "ray":
+        raise WrongRequestError(
+            "provider ray is a cluster that others run: slipway neither starts nor ends it"
+        )
+    if kind != "local":
+        raise WrongRequestError(
+            f"provider {kind} is not available in this version; local and ray are"
+        )
+
+
 def down(request: Request) -> None:
     """End the cluster's processes; runs, data and models stay in storage."""
     from cluster import local
 
     spec = request.spec()
-    if spec.cluster.provider.type == "ray":
-        raise WrongRequestError(
-            "provider ray is a cluster that others run: slipway neither starts nor ends it"
-        )
+    _check_ours(spec)
     ended = local.stop(spec, request.say)
     text = f"{spec.name} is down: {len(ended)} processes ended; storage stays"
     request.answer(

@@ -59,6 +59,12 @@ class Version:
         return f"models/{self.model}/{self.number}"
 
     @property
+    def held_back(self) -> dict[str, Any] | None:
+        """The evaluation on held-back data, on the test split where there is one."""
+        found = {e.get("split"): e for e in self.evaluations.values()}
+        return found.get("test") or found.get("validation")
+
+    @property
     def digest(self) -> str:
         """SHA-256 in hex over the names and digests of all files."""
         return stage_digest(self.bundle["files"])

@@ -6,7 +6,6 @@ ZeRO stage and a change of engine is a change of this file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,9 +247,3 @@ class Engine:
     def close(self) -> None:
         """Free hooks and buffers, so that another engine can be built in the same process."""
         self.engine.destroy()
-
-
-def extensions_ready() -> bool:
-    """Say whether DeepSpeed's shared-memory communication is compiled (``make setup`` does it)."""
-    folder = os.environ.get("TORCH_EXTENSIONS_DIR")
-    return bool(folder) and any(Path(str(folder)).rglob("deepspeed_shm_comm.so"))

@@ -24,7 +24,7 @@ from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, fetch_bundle, record_evaluation, resolve
 from jobs.domains import Domain, open_domain
 from jobs.feed import to_device
-from jobs.prepared import PreparedData
+from jobs.prepared import HELD_BACK, PreparedData, held_back_split
 from jobs.runs import Run
 from jobs.session import Session, say, spec_root
 
@@ -65,11 +65,12 @@ def _batches(
 ) -> tuple[str, Iterator[dict[str, NDArray[Any]]]]:
     if data is not None:
         return data, domain.read([data], BATCH_SIZE)
-    for split in ("test", "validation"):
-        rows = PreparedData(storage, version.bundle["data"]).rows(split)
-        if rows is not None:
-            starts = range(0, len(rows), BATCH_SIZE)
-            return split, (rows.slice(start, start + BATCH_SIZE) for start in starts)
+    prepared = PreparedData(storage, version.bundle["data"])
+    split = held_back_split(prepared.manifest)
+    rows = prepared.rows(split) if split else None
+    if split is not None and rows is not None:
+        starts = range(0, len(rows), BATCH_SIZE)
+        return split, (rows.slice(start, start + BATCH_SIZE) for start in starts)
     raise ValueError(f"{version.name} was trained without held-back data; name some with --data")
 
 
@@ -117,7 +118,7 @@ def _latency(
 
 def _name(split: str, version: Version) -> str:
     """File name of the evaluation: one per data digest."""
-    if split in ("test", "validation"):
+    if split in HELD_BACK:
         return f"{version.bundle['data'][:12]}-{split}"
     path = Path(split)
     content = path.read_bytes() if path.is_file() else os.fsencode(split)

@@ -47,7 +47,15 @@ def _inspect(preparation: Preparation, sources: list[Source], i: int) -> Iterato
 
 def _place(source: Source, settings: dict[str, Any]) -> Path:
     """Where an inspection is kept: a name for the file as it is now and what is looked for."""
-    known = [FORMAT, source.path, source.part, source.size, source.modified_ns, settings]
+    known = [
+        FORMAT,
+        source.path,
+        source.part,
+        source.size,
+        source.modified_ns,
+        source.identity,
+        settings,
+    ]
     known += [sys.version, sys.prefix] if source.is_builtin else []
     name = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
     return cache_folder() / "inspections" / f"{name}.json"

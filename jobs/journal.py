@@ -84,6 +84,11 @@ class Journal:
             f"{record['tokens_per_s']:,.0f} tokens/s  {memory:,.0f} MiB  {left:.0f} s left"
         )
 
+    def flush(self) -> None:
+        """Bring the lines to storage: those before a checkpoint must outlive what it resumes."""
+        with suppress(StorageError):  # the checkpoint that follows tells of it
+            self._lines.flush()
+
     def close(self) -> None:
         """Flush everything."""
         try:

@@ -7,6 +7,7 @@ where the run stands, whatever ended the one before.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import tempfile
@@ -23,18 +24,22 @@ from cluster.devices import device_named
 from cluster.spec import Spec
 from cluster.storage import Storage, open_storage
 from jobs.agreement import at_rank_0
-from jobs.bundles import claim_version, publish_version
+from jobs.bundles import claim_version, publish_version, versions
 from jobs.checkpoints import Checkpoints
 from jobs.domains import Domain, open_domain
 from jobs.engine import Engine, layout
 from jobs.feed import Feed
 from jobs.journal import Journal, memory_bytes
 from jobs.prepared import PreparedData
-from jobs.runs import Checkpoint, Run
+from jobs.runs import Checkpoint, Run, latest_checkpoint
 from jobs.schedule import learning_rate, num_steps, steps_per_epoch, warmup_steps
 from jobs.scoring import score_rows
 from jobs.session import say
 from jobs.starts import start_folder
+
+
+class DivergedError(ValueError):
+    """A loss or metric that is not a number, raised on all workers; a restart would not help."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +153,11 @@ class Worker:
             totals[0] += loss.detach() / len(micro_batches)
             totals[1] += self.domain.count(batch)
         torch.distributed.all_reduce(totals)
+        loss_sum, count = totals.tolist()  # waits for the device, so that the time is the step's
+        self._check_finite(loss_sum, f"the loss at step {step + 1}")
         self.progress.step = step + 1
         step_s = time.perf_counter() - began
         if self.rank == 0:
-            loss_sum, count = totals.tolist()
             self.journal.step(
                 {
                     "step": step + 1,
@@ -193,6 +199,16 @@ class Worker:
                 {"metric": value, "progress": progress, "precision": self.task.precision},
             )
 
+    def _check_finite(self, value: float, what: str) -> None:
+        """Raise DivergedError on every worker where the value, known to all, is not a number."""
+        if not math.isfinite(value):
+            saved = latest_checkpoint(self.run)
+            kept = f"step {saved.step} is kept" if saved else "nothing was saved before it"
+            raise DivergedError(
+                f"{what} is {value}: the training diverged ({kept}); lower train.optimizer.lr, "
+                "lengthen train.schedule.warmup or set train.clip, and run again"
+            )
+
     def _validate(self) -> float | None:
         """Score the validation split; returns the metric that decides, None without the split."""
         if self.validation is None:
@@ -203,8 +219,10 @@ class Worker:
         )  # fmt: skip
         if self.rank == 0:
             self.journal.validation(self.progress.step, metrics)
-        self.progress.judge(metrics[self.model.metric], self.higher)
-        return metrics[self.model.metric]
+        value = metrics[self.model.metric]
+        self._check_finite(value, f"validation {self.model.metric} at step {self.progress.step}")
+        self.progress.judge(value, self.higher)
+        return value
 
     def _out_of_patience(self) -> bool:
         patience = self.train.patience
@@ -221,15 +239,26 @@ class Worker:
     def _export(self, weights: dict[str, torch.Tensor], best: Checkpoint | None) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="slipway-bundle-") as folder:
             self.domain.save(self.engine.engine.module, weights, Path(folder))
-            version = claim_version(self.storage, self.task.model, self.run.id)
             bundle = self._bundle(best.step if best else self.progress.step)
-            publish_version(self.storage, self.task.model, version, Path(folder), bundle)
+            version = self._publish(Path(folder), bundle)
         outcome = {
             "version": version,
             "steps": self.progress.step,
             "metrics": {self.model.metric: best.manifest["metric"]} if best else {},
         }
         return self.run.finish(outcome, self.attempt)
+
+    def _publish(self, folder: Path, bundle: dict[str, Any]) -> int:
+        """Publish under a number of this attempt's own, which no zombie can write to.
+
+        A version that the run published before it was cut off is taken as it is.
+        """
+        for version in versions(self.storage, self.task.model):
+            if version.bundle["run"] == self.run.id:
+                return version.number
+        number = claim_version(self.storage, self.task.model, f"{self.run.id}/{self.attempt}")
+        publish_version(self.storage, self.task.model, number, folder, bundle)
+        return number
 
     def _bundle(self, step: int) -> dict[str, Any]:
         model = self.model

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.storage import Storage, publish_folder
 from jobs.domains import Block, Preparation, open_preparation
-from jobs.domains.files import Source
+from jobs.domains.files import DataError, Source
 from jobs.inspections import inspect_all
 from jobs.ordered import in_order
 from jobs.rows import cache_folder
@@ -83,6 +83,8 @@ def prepare(
                     "versions": _versions(),
                 }
             )
+            if preparation.sources() != sources:
+                raise DataError("data.source changed while it was read; run again")
             manifest = publish_folder(storage, Path(folder), path, MANIFEST, content)
     return Prepared(digest, path, manifest, True)
 

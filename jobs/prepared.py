@@ -8,6 +8,14 @@ from typing import Any
 from cluster.storage import Storage
 from jobs.rows import Rows, cache_folder, open_rows
 
+HELD_BACK = ("test", "validation")
+
+
+def held_back_split(manifest: dict[str, Any]) -> str | None:
+    """The split that a version is judged on: test, else validation, else none."""
+    rows = {name: counts["rows"] for name, counts in manifest["splits"].items()}
+    return next((split for split in HELD_BACK if rows.get(split)), None)
+
 
 class PreparedData:
     """One digest of prepared data in storage."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -19,14 +20,16 @@ import ray
 import ray.train
 import ray.train.torch
 
-from cluster.spec import ModelSpec, Spec, load, usable_pools
-from cluster.storage import StorageError, open_storage
+from cluster.spec import ModelSpec, Spec, load, usable_pools, worker_slots
+from cluster.storage import Storage, StorageError, open_storage
 from jobs.agreement import AgreedError
 from jobs.evaluate import evaluate, shown
-from jobs.loop import Task, Worker
+from jobs.loop import DivergedError, Task, Worker
 from jobs.placement import place
-from jobs.prepare import prepare
+from jobs.prepare import Prepared, prepare
+from jobs.prepared import held_back_split
 from jobs.runs import Run, latest_checkpoint, publish_metrics
+from jobs.schedule import num_steps, warmup_steps
 from jobs.session import Session, say, spec_root
 from jobs.stages import prepare_digest, train_digest
 from jobs.starts import pinned, start_folder
@@ -78,31 +81,72 @@ def pretrain(
     ray.init(logging_level="warning")
     spec = pinned(spec, name, storage)
     model = spec.model(name)
+    check_trackers(model)
     prepared = prepare(model, storage, say, start_folder(model, storage))
     if until == "prepare":
-        run = Run.open(storage, name, "prepare", prepare_digest(prepared.digest))
-    elif run_id is not None:
-        run = Run(storage, run_id)
-    else:
-        run = Run.open(storage, name, "train", train_digest(model, prepared.digest), again)
+        record_preparation(storage, name, prepared)
+        return
+    digest = train_digest(model, prepared.digest)
+    run = Run(storage, run_id) if run_id else Run.open(storage, name, "train", digest, again)
     with Session(run) as session:
-        if session.mine and until == "prepare":
-            counts = {split: c["rows"] for split, c in prepared.manifest["splits"].items()}
-            run.finish({"metrics": {"rows": counts}, "data": prepared.digest}, run.next_attempt({}))
-        elif session.mine:
-            try:
-                fit(spec, name, run, prepared.digest)
-            finally:
-                with contextlib.suppress(StorageError):  # it is made anew whenever it is asked for
-                    publish_metrics(run)
+        if session.mine:
+            train(spec, name, run, prepared)
     result = run.result()
     if result is None:
         raise ValueError(f"{run.id} ended without a result; see slipway logs {run.id}")
     if until == "evaluate":
-        gpus = 1 if _on_gpus(spec, model) else 0
-        task = _evaluate.options(num_gpus=gpus).remote(spec, f"{name}@{result['version']}")
-        report = ray.get(task)
-        say(f"evaluated {name}@{result['version']} on {report['split']}: {shown(report)}")
+        score(spec, name, result["version"], prepared)
+
+
+def check_trackers(model: ModelSpec) -> None:
+    """Refuse a tracker that is not installed before anything starts."""
+    for tracker in model.tracking:
+        if importlib.util.find_spec(tracker) is None:
+            raise ValueError(
+                f"tracking: {tracker} is not installed on the cluster; pip install {tracker}, "
+                "or leave it out of tracking:"
+            )
+
+
+def record_preparation(storage: Storage, name: str, prepared: Prepared) -> None:
+    """Keep what a preparation gave as the result of its run."""
+    run = Run.open(storage, name, "prepare", prepare_digest(prepared.digest))
+    counts = {split: counts["rows"] for split, counts in prepared.manifest["splits"].items()}
+    with Session(run) as session:
+        if session.mine:
+            number = run.next_attempt({"resumes": None})
+            run.finish({"metrics": {"rows": counts}, "data": prepared.digest}, number)
+
+
+def train(spec: Spec, name: str, run: Run, prepared: Prepared) -> None:
+    """Train to a result, or raise ValueError with the cause; the run's curve is kept either way."""
+    check_warmup(spec.model(name), prepared.manifest["splits"]["train"]["rows"])
+    run.storage.write(f"{run.path}/spec.yaml", spec.dump().encode())
+    try:
+        fit(spec, name, run, prepared.digest)
+    finally:
+        with contextlib.suppress(StorageError):  # it is made anew whenever it is asked for
+            publish_metrics(run)
+
+
+def check_warmup(model: ModelSpec, num_rows: int) -> None:
+    """Refuse a warm-up as long as the run, now that the data tells how long that is."""
+    total, warmup = num_steps(model.train, num_rows), warmup_steps(model.train, num_rows)
+    if warmup >= total:
+        raise ValueError(
+            f"train.schedule.warmup: {model.train.schedule.warmup} are {warmup:,} steps, but the "
+            f"whole run has {total:,}; shorten the warm-up or train longer"
+        )
+
+
+def score(spec: Spec, name: str, version: int, prepared: Prepared) -> None:
+    """Evaluate a version on held-back data, on a node with room for it."""
+    if held_back_split(prepared.manifest) is None:
+        say(f"{name}@{version} is not evaluated: data.split holds nothing back")
+        return
+    gpus = 1 if _on_gpus(spec, spec.model(name)) else 0
+    report = ray.get(_evaluate.options(num_gpus=gpus).remote(spec, f"{name}@{version}"))
+    say(f"evaluated {name}@{version} on {report['split']}: {shown(report)}")
 
 
 @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
@@ -126,7 +170,7 @@ def fit(spec: Spec, name: str, run: Run, data: str) -> None:
         _work,
         train_loop_config={"task": task},
         scaling_config=_scaling(spec, model, placed.workers),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=int(model.train.stall)),
+        torch_config=ray.train.torch.TorchConfig(timeout_s=max(1, int(model.train.stall))),
         run_config=ray.train.RunConfig(
             name=run.id,
             failure_config=ray.train.FailureConfig(max_failures=model.train.restarts),
@@ -162,16 +206,17 @@ def failure(error: Exception) -> str:
 def _work(config: dict[str, Any]) -> str | None:
     """One Ray Train worker; its rank 0 leaves the result in storage.
 
-    What storage refuses to do is returned: raised, it would be tried again from a checkpoint.
+    What a restart cannot mend is returned: raised, it would be tried again from a checkpoint.
     """
     try:
         Worker(config["task"], ray.train.torch.get_device()).work()
-    except AgreedError as error:
+    except (AgreedError, DivergedError) as error:
         return str(error)
     return None
 
 
 def _on_gpus(spec: Spec, model: ModelSpec) -> bool:
+    """Whether the pools that a model may use have accelerators."""
     return any(pool.accelerators for pool in usable_pools(spec.cluster, model.train))
 
 
@@ -179,7 +224,10 @@ def _scaling(spec: Spec, model: ModelSpec, workers: int) -> ray.train.ScalingCon
     """One device per worker where the pool has accelerators, else CPUs."""
     gpus = _on_gpus(spec, model)
     cpus = model.train.cpus_per_worker
-    resources = {"CPU": 1.0 if cpus == "auto" else float(cpus)}
+    if cpus == "auto":
+        slots = None if gpus else worker_slots(spec.cluster, model.train)
+        cpus = max(1, (slots or workers) // workers)
+    resources = {"CPU": float(cpus)}
     return ray.train.ScalingConfig(
         num_workers=workers,
         use_gpu=gpus,

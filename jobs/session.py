@@ -63,7 +63,7 @@ class Session:
             self._lease.__enter__()
             name = self.submission or f"{socket.gethostname()}-{os.getpid()}"
             if self.submission:  # jobs submitted by hand are recorded here
-                record(self.run, self.submission, os.environ.get("SLIPWAY_CLUSTER", ""))
+                record(self.run, self.submission, os.environ.get("SLIPWAY_CLUSTER_ID", ""))
             self._logbook = Logbook(self.run.storage, f"{self.run.path}/logs/{name}.log")
             self._logbook.__enter__()
         return self

@@ -30,7 +30,7 @@ def record(run: Run, submission: str, cluster: str) -> bool:
 def under_way(connection: Connection, run: Run) -> str | None:
     """Return the submission id of a job of this run that has not ended."""
     for entry in reversed(submissions(run)):
-        if entry["cluster"] == connection.id:
+        if entry["cluster"] in (connection.id, ""):  # by hand on a cluster that others run
             state = client.job_state(connection, entry["submission"])
             if state is not None and not state.is_ended:
                 return str(entry["submission"])

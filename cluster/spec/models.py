@@ -27,8 +27,7 @@ TASKS: dict[str, tuple[str, ...]] = {
 _LANGUAGE = {"loss": "min", "perplexity": "min"}
 _CLASSES = {"macro_f1": "max", "accuracy": "max", "loss": "min"}
 METRICS: dict[tuple[str, str], dict[str, str]] = {
-    ("text", "generation"): _LANGUAGE
-    | {"accuracy": "max", "bits_per_byte": "min", "nats_per_character": "min"},
+    ("text", "generation"): _LANGUAGE | {"bits_per_byte": "min", "nats_per_character": "min"},
     ("text", "masked-lm"): _LANGUAGE | {"accuracy": "max"},
     ("text", "classification"): _CLASSES | {"recall": "max"},
     ("vision", "classification"): {"accuracy": "max", "macro_f1": "max", "top_5": "max"}

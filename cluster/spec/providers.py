@@ -160,7 +160,7 @@ class StorageSpec(Section):
     region: str | None = None
     """Region of the bucket."""
     credentials: Secret | None = None
-    """Secret with access_key_id and secret_access_key; the usual search by default."""
+    """Secret with the keys access_key and secret_key; the usual search by default."""
 
     @property
     def is_local(self) -> bool:

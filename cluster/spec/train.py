@@ -78,7 +78,7 @@ class Zero(Section):
     """0 divides nothing, 1 the optimizer, 2 gradients too, 3 parameters too; auto takes the
     lowest that fits."""
     offload: Literal["none", "cpu", "nvme"] = "none"
-    """Where the optimizer's state is kept, and at stage 3 the parameters."""
+    """Where the optimizer's state is kept: the device, the host's memory, or its disk."""
     nvme_path: Annotated[str, Field(pattern="^/")] | None = None
     """Folder on the nodes' disk for offload nvme."""
 

@@ -44,6 +44,8 @@ class Source:
     """Asked for by its own name, not found in a folder or by a glob."""
     size: int = 0
     modified_ns: int = 0
+    identity: str = ""
+    """What changes when a file is replaced under its old size and time of modification."""
     store: Storage | None = None
     """The project's store, where the file is reached with its endpoint and credentials."""
 
@@ -227,7 +229,7 @@ def _find_remote(
 
 
 def _remote(uri: str, part: str, named: bool, info: Any, store: Storage | None) -> Source:
-    return Source(uri, part, named, int(info.size or 0), int(info.mtime_ns or 0), store)
+    return Source(uri, part, named, int(info.size or 0), int(info.mtime_ns or 0), store=store)
 
 
 def _open(source: Source) -> IO[bytes]:

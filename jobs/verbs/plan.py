@@ -45,7 +45,7 @@ def stages_of(request: Request, spec: Spec, storage: Storage, name: str) -> list
     run = _find(storage, train_digest(model, data))
     result = run.result() if run is not None else None
     number = result["version"] if result else None
-    evaluated = any(v.number == number and v.evaluations for v in versions(storage, name))
+    evaluated = any(v.number == number and v.held_back for v in versions(storage, name))
     steps = model.train.steps or (num_steps(model.train, rows) if rows else None)
     size = f"{steps:,} steps" if steps else f"{model.train.epochs:g} epochs"
     does = {

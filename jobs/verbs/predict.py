@@ -30,11 +30,15 @@ def predict(request: Request, model: str, text: str, parameters: list[str] | Non
 def read_parameters(given: list[str]) -> dict[str, Any]:
     """Read ``KEY=VALUE`` pairs, values as YAML."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     parameters = {}
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals:
             raise WrongRequestError(f"-p {pair}: write KEY=VALUE, such as -p max_new_tokens=40")
-        parameters[name] = YAML(typ="safe", pure=True).load(value)
+        try:
+            parameters[name] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError:
+            raise WrongRequestError(f"-p {pair}: the value is not YAML") from None
     return parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -53,7 +54,7 @@ def summary(entry: tuple[Run, bool]) -> dict[str, Any]:
         "run": run.id,
         "model": info["model"],
         "stage": info["stage"],
-        "state": "running" if alive and state == "interrupted" else state,
+        "state": "running" if alive else state,
         "step": lines[-1]["step"] if lines else None,
         "metrics": result.get("metrics", {}),
         "version": result.get("version"),
@@ -106,7 +107,7 @@ def _log_files(run: Run) -> list[str]:
     """Log files of the run in the order of its jobs; numbered parts are one file."""
     known = [f"{run.path}/logs/{entry['submission']}.log" for entry in submissions(run)]
     stored = [entry.path for entry in run.storage.list(f"{run.path}/logs")]
-    names = sorted({path.split(".log")[0] + ".log" for path in stored})
+    names = sorted({re.sub(r"\.log\.\d{5,}$", ".log", path) for path in stored})
     return [name for name in known if name in names] + [n for n in names if n not in known]
 
 
@@ -166,10 +167,8 @@ def models(request: Request) -> None:
 
 def _metrics(storage: Storage, version: Version) -> dict[str, float]:
     """Metrics on held-back data, the test split first; before any evaluation, training's own."""
-    held = {e["split"]: e["metrics"] for e in version.evaluations.values()}
-    known = held.get("test") or held.get("validation")
-    result = {} if known else Run(storage, version.bundle["run"]).result() or {}
-    return dict(known or result.get("metrics", {}))
+    known = version.held_back or Run(storage, version.bundle["run"]).result() or {}
+    return dict(known.get("metrics", {}))
 
 
 def status(request: Request) -> None:

@@ -15,6 +15,7 @@ from cluster.spec import Spec
 from cluster.staging import SPEC_FILE
 from cluster.storage import Storage, StorageError, open_storage
 from jobs.bundles import resolve
+from jobs.prepared import held_back_split
 from jobs.runs import Run, publish_metrics, stage_digest
 from jobs.stages import find_data_digest, prepare_digest, train_digest
 from jobs.starts import pinned
@@ -109,8 +110,9 @@ def _is_done(storage: Storage, stage_run: Run, until: str) -> bool:
     result = stage_run.result()
     if result is None or until != "evaluate":
         return result is not None
-    name = stage_run.info()["model"]
-    return bool(resolve(storage, f"{name}@{result['version']}").evaluations)
+    version = resolve(storage, f"{stage_run.info()['model']}@{result['version']}")
+    manifest = storage.read_json(f"data/{version.bundle['data']}/manifest.json")
+    return version.held_back is not None or held_back_split(manifest) is None
 
 
 def _work(
