@@ -193,6 +193,8 @@ class Worker:
         value = self._validate() if last or step % self.validate_every == 0 else None
         if saves or self._out_of_patience():
             progress = [self.progress.best, self.progress.since_best]
+            if self.rank == 0:
+                self.journal.flush()
             self.checkpoints.save(
                 self.engine,
                 step,
