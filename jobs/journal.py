@@ -89,11 +89,6 @@ class Journal:
         with suppress(StorageError):  # the checkpoint that follows tells of it
             self._lines.flush()
 
-    def flush(self) -> None:
-        """Bring the lines to storage: those before a checkpoint must outlive what it resumes."""
-        with suppress(StorageError):  # the checkpoint that follows tells of it
-            self._lines.flush()
-
     def close(self) -> None:
         """Flush everything."""
         try:
