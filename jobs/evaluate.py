@@ -25,15 +25,18 @@ from jobs.bundles import Version, fetch_bundle, record_evaluation, resolve
 from jobs.domains import Domain, open_domain
 from jobs.feed import to_device
 from jobs.prepared import HELD_BACK, PreparedData, held_back_split
+from jobs.rows import Rows
 from jobs.runs import Run
 from jobs.session import Session, say, spec_root
 
 BATCH_SIZE = 16
 LATENCY_RECORDS = 200
+# A baseline learns its few numbers from this much of the data as well as from all of it.
+BASELINE_BATCHES = 20_000
 
 
 def evaluate(spec: Spec, reference: str, data: str | None = None) -> dict[str, Any]:
-    """Return ``{"model", "version", "split", "metrics", "count", "device"}`` and keep it.
+    """Return and keep ``{"model", "version", "split", "metrics", "count", "baseline", "device"}``.
 
     Without ``data``: the test split that the version's data held back, else its validation split.
     """
@@ -47,6 +50,7 @@ def evaluate(spec: Spec, reference: str, data: str | None = None) -> dict[str, A
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = domain.restore(folder).to(device)
     split, batches = _batches(storage, version, domain, data)
+    baseline = _baseline(storage, version, domain, split)
     metrics, count = _score(domain, network, batches, device)
     report = {
         "model": version.model,
@@ -54,6 +58,7 @@ def evaluate(spec: Spec, reference: str, data: str | None = None) -> dict[str, A
         "split": split,
         "metrics": metrics,
         "count": count,
+        "baseline": baseline,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
     }
     record_evaluation(storage, version, _name(split, version), report)
@@ -72,6 +77,25 @@ def _batches(
         starts = range(0, len(rows), BATCH_SIZE)
         return split, (rows.slice(start, start + BATCH_SIZE) for start in starts)
     raise ValueError(f"{version.name} was trained without held-back data; name some with --data")
+
+
+def _baseline(
+    storage: Storage, version: Version, domain: Domain, split: str
+) -> dict[str, Any] | None:
+    """A simple model of the same training rows on the held-back split; None on other data."""
+    if split not in HELD_BACK:
+        return None
+    prepared = PreparedData(storage, version.bundle["data"])
+    return domain.baseline(_spread(prepared.rows("train")), _spread(prepared.rows(split)))
+
+
+def _spread(rows: Rows | None) -> Iterator[dict[str, NDArray[Any]]]:
+    """Batches from all over the split, at most BASELINE_BATCHES of them."""
+    size = len(rows) if rows is not None else 0
+    stride = max(BATCH_SIZE, size // BASELINE_BATCHES)
+    for start in range(0, size, stride):
+        assert rows is not None
+        yield rows.slice(start, start + BATCH_SIZE)
 
 
 @torch.no_grad()
@@ -126,8 +150,15 @@ def _name(split: str, version: Version) -> str:
 
 
 def shown(report: dict[str, Any]) -> str:
-    """Return the metrics in one line."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in report["metrics"].items())
+    """Return the metrics in one line, the baseline's behind them."""
+    text = _listed(report["metrics"])
+    baseline = dict(report.get("baseline") or {})
+    name = baseline.pop("name", None)
+    return f"{text} (baseline, {name}: {_listed(baseline)})" if name else text
+
+
+def _listed(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,10 +6,11 @@ with are recorded, but are no reason to train again.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from cluster.spec import ModelSpec
-from cluster.storage import Storage
+from cluster.spec import ModelSpec, Pretrained
+from cluster.storage import Storage, sha256_file
 from jobs.domains import open_preparation
 from jobs.inspections import inspect_all
 from jobs.prepare import Report, data_digest
@@ -37,12 +38,21 @@ def train_digest(model: ModelSpec, data: str) -> str:
         "stage": "train",
         "domain": model.domain,
         "task": model.task,
-        "network": model.network.model_dump(mode="json"),
+        "network": model.network.model_dump(mode="json") | _start(model),
         "metric": model.metric,
         "train": model.train.model_dump(mode="json", exclude=PLACEMENT),
         "data": data,
     }
     return stage_digest(parts)
+
+
+def _start(model: ModelSpec) -> dict[str, str]:
+    """Digest of the files in a local folder that the network starts from; a version is pinned."""
+    folder = Path(model.network.pretrained) if isinstance(model.network, Pretrained) else None
+    if folder is None or not folder.is_dir():
+        return {}
+    files = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
+    return {"files": stage_digest({f.name: sha256_file(f) for f in files if f.is_file()})}
 
 
 def find_data_digest(model: ModelSpec, report: Report, storage: Storage | None = None) -> str:

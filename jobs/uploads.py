@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from cluster.request import WrongRequestError
 from cluster.storage import Storage, StorageError, encode_json
 from jobs.domains import open_preparation
-from jobs.domains.files import UPLOADS, Source
+from jobs.domains.files import BUILTIN, UPLOADS, Source, digest_of, find_sources
 from jobs.inspections import inspect_all
 
 if TYPE_CHECKING:
@@ -76,6 +76,25 @@ def travel(
     data = moved(model.data, sources, digests, storage)
     models = {**spec.models, name: model.model_copy(update={"data": data})}
     return spec.model_copy(update={"models": models})
+
+
+def send_data(
+    storage: Storage, place: str, suffixes: frozenset[str], report: Report, yes: bool
+) -> str:
+    """What a job on the cluster reads for data that was named on the command line.
+
+    Paths are the user's, from the folder the command was called in; with remote storage they
+    travel there. Raises DataError where there is no such data, else as `travel`.
+    """
+    if "://" in place or place.startswith(BUILTIN):
+        return place
+    local = str(Path(place).absolute())
+    sources = find_sources([local], suffixes, store=storage)
+    if storage.local_path() is not None:
+        return local
+    uploads = [Upload(source, digest_of(source)) for source in sources]
+    _send(storage, missing(storage, uploads), report, yes, ask_person)
+    return _place(storage, uploads)
 
 
 def missing(storage: Storage, uploads: Iterable[Upload]) -> list[Upload]:

@@ -97,6 +97,13 @@ class Domain(Protocol):
     def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
         """The task's metrics from summed scores."""
 
+    def baseline(
+        self,
+        train: Iterable[Mapping[str, NDArray[Any]]],
+        held_back: Iterable[Mapping[str, NDArray[Any]]],
+    ) -> dict[str, Any]:
+        """A simple model of the same rows, by its "name", and its metrics on the held-back ones."""
+
     def count(self, batch: Mapping[str, Tensor]) -> int:
         """Units in the batch."""
 
@@ -139,6 +146,11 @@ def open_preparation(
     """
     module = import_module(PREPARATIONS[model.domain, model.task])
     return cast(Preparation, module.open_preparation(model, pretrained, store))
+
+
+def suffixes_of(domain: str, task: str) -> frozenset[str]:
+    """Suffixes of the files that a task reads from folders."""
+    return cast(frozenset[str], import_module(PREPARATIONS[domain, task]).SUFFIXES)
 
 
 def load(domain: str, task: str, folder: Path, device: str = "cpu") -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from cluster.request import Request, WrongRequestError
 from cluster.spec import parse_model
+from cluster.spec.references import is_uri
 from jobs.domains import open_preparation
 from jobs.inspections import inspect_all
 
@@ -74,13 +76,12 @@ def init(request: Request, source: str) -> None:
             f"{request.file} exists already; name another with -f, or remove it first"
         )
     found = look(source)
-    name = _name(source)
     small = found.num_characters < SMALL_CHARACTERS
     document = TEMPLATE.format(
         source=source,
-        quoted=f'"{source}"' if re.search(r"[*?\[\]{}:#]", source) else source,
+        quoted=json.dumps(_from_file(source, request.file), ensure_ascii=False),
         found=found,
-        name=name,
+        name=_name(),
         model="assistant",
         vocabulary=1024 if small else 4096,
         layers=2 if small else 4,
@@ -97,7 +98,7 @@ def init(request: Request, source: str) -> None:
 
 def look(source: str) -> Found:
     """Read a text source; raises DataError where it cannot be used."""
-    place = source if source.startswith("builtin:") else str(Path(source).absolute())
+    place = source if is_uri(source) else str(Path(source).absolute())
     data = {"source": place, "split": {"test": 0.0}}
     model = parse_model({"domain": "text", "task": "generation", "data": data})
     preparation = open_preparation(model)
@@ -117,7 +118,14 @@ def look(source: str) -> Found:
     )
 
 
-def _name(source: str) -> str:
+def _from_file(source: str, file: Path) -> str:
+    """The source as the YAML names it: relative to the YAML's own folder."""
+    if is_uri(source) or Path(source).is_absolute():
+        return source
+    return os.path.relpath(source, file.absolute().parent)
+
+
+def _name() -> str:
     """Name the project after the folder, as far as names allow."""
-    name = re.sub(r"[^a-z0-9-]+", "-", Path.cwd().name.lower()).strip("-")
+    name = re.sub(r"[^a-z0-9-]+", "-", Path.cwd().name.lower()).strip("-")[:40].rstrip("-")
     return name if re.match(r"[a-z]", name) else "slipway"

@@ -15,12 +15,13 @@ from cluster.spec import Spec
 from cluster.staging import SPEC_FILE
 from cluster.storage import Storage, StorageError, open_storage
 from jobs.bundles import resolve
+from jobs.domains import suffixes_of
 from jobs.prepared import held_back_split
 from jobs.runs import Run, publish_metrics, stage_digest
 from jobs.stages import find_data_digest, prepare_digest, train_digest
 from jobs.starts import pinned
 from jobs.submissions import submit, under_way
-from jobs.uploads import travel
+from jobs.uploads import send_data, travel
 from jobs.verbs.screen import Screen
 
 STAGES = ("prepare", "train", "evaluate")
@@ -67,14 +68,19 @@ def evaluate(request: Request, model: str, data: str | None) -> int:
     spec.model(model.partition("@")[0])
     storage = open_storage(spec.cluster.storage, spec.name)
     version = resolve(storage, model)
+    if data is not None:
+        suffixes = suffixes_of(version.bundle["domain"], version.bundle["task"])
+        data = send_data(storage, data, suffixes, request.say, request.yes)
     digest = stage_digest({"stage": "evaluate", "version": version.name, "data": data or "held"})
     results: list[dict[str, Any]] = []
     stage_run = Run.open(storage, version.model, "evaluate", digest, again=True)
     arguments = ["jobs.evaluate", SPEC_FILE, version.name, "--run", stage_run.id]
     code = _work(request, spec, stage_run, arguments + (["--data", data] if data else []), results)
-    if results:
-        found = stage_run.result() or {}
+    found = stage_run.result()
+    if found is not None:
         request.answer({key: found.get(key) for key in ("model", "version", "metrics", "count")})
+    elif results:
+        request.answer(results[0])
     return code
 
 
@@ -100,7 +106,7 @@ def _bring(
     if _is_done(storage, stage_run, until):
         request.say(f"{stage_run.id}: done already; --again trains it once more")
         results.append(describe(stage_run))
-        _show(request, storage, stage_run)
+        _show(request, stage_run, metrics=True)
         return 0
     arguments = ["jobs.pretrain", SPEC_FILE, name, "--until", until, "--run", stage_run.id]
     return _work(request, spec, stage_run, arguments, results)
@@ -148,7 +154,7 @@ def _work(
             "output; the same command again resumes from its last checkpoint"
         )
     results.append(describe(stage_run))
-    _show(request, stage_run.storage, stage_run)
+    _show(request, stage_run, metrics=False)
     return 0
 
 
@@ -178,16 +184,17 @@ def describe(run: Run, status: str | None = None) -> dict[str, Any]:
     }
 
 
-def _show(request: Request, storage: Storage, run: Run) -> None:
-    """Say what came out, where it lies, and what to type next."""
+def _show(request: Request, run: Run, metrics: bool) -> None:
+    """Say where a training's version lies and what to type next."""
     info, result = run.info(), run.result() or {}
-    if "version" not in result:
+    if info["stage"] != "train" or "version" not in result:
         return
-    name = f"{info['model']}@{result['version']}"
-    version = resolve(storage, name)
-    request.say(f"\n{name} is a version: {storage.url(version.path)}")
-    for evaluation in version.evaluations.values():
-        metrics = ", ".join(f"{k} {v:.4g}" for k, v in evaluation["metrics"].items())
-        request.say(f"  on {evaluation['split']}: {metrics}")
-    request.say(f"  training curve: {storage.url(run.path)}/metrics.jsonl")
-    request.say(f'next: slipway predict {info["model"]} "..."   or: slipway models')
+    storage, name = run.storage, info["model"]
+    version = resolve(storage, f"{name}@{result['version']}")
+    request.say(f"\n{version.name} is a version: {storage.url(version.path)}")
+    if metrics and version.held_back is not None:
+        values = version.held_back["metrics"].items()
+        text = ", ".join(f"{key} {value:.4g}" for key, value in values)
+        request.say(f"  on {version.held_back['split']}: {text}")
+    request.say(f"  its run: {storage.url(run.path)}")
+    request.say(f'next: slipway predict {name} "..."   or: slipway models')

@@ -8,7 +8,7 @@ split but its first is predicted exactly once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,22 @@ class Generation:
         if sums["bytes"]:
             metrics["bits_per_byte"] = sums["text_nats"] / sums["bytes"] / math.log(2)
         return metrics
+
+    def baseline(
+        self,
+        train: Iterable[Mapping[str, NDArray[Any]]],
+        held_back: Iterable[Mapping[str, NDArray[Any]]],
+    ) -> dict[str, Any]:
+        """Each token by its own frequency, with one added (a unigram model)."""
+        seen = np.ones(self.vocabulary.size, np.int64)
+        for rows in train:
+            seen += np.bincount(rows["tokens"][:, 1:].ravel(), minlength=seen.size)
+        nats = -np.log(seen / seen.sum())
+        counts = np.zeros_like(seen)
+        for rows in held_back:
+            counts += np.bincount(rows["tokens"][:, 1:].ravel(), minlength=seen.size)
+        loss = float(nats @ counts / max(1, counts.sum()))
+        return {"name": "token frequencies", "loss": loss, "perplexity": math.exp(loss)}
 
     def count(self, batch: Mapping[str, Tensor]) -> int:
         return batch["input_ids"].numel()

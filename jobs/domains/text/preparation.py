@@ -121,7 +121,7 @@ class GenerationPreparation:
         return len(self.pieces)
 
     def fit(self, folder: Path, report: Callable[[str], None]) -> None:
-        source = source_of(self.network, self.pretrained)
+        source = self._tokenizer_source()
         if source is not None:
             self.vocabulary = copy_tokenizer(source, folder)
             return
@@ -182,8 +182,13 @@ class GenerationPreparation:
     def _given(self) -> list[tuple[str, float | str]]:
         return [(part, getattr(self.data.split, part)) for part in ("validation", "test")]
 
+    def _tokenizer_source(self) -> str | None:
+        """What has a tokenizer already: the network to start from, or the folder that is named."""
+        path = self.data.tokenizer.path
+        return source_of(self.network, self.pretrained) or (str(path) if path else None)
+
     def _tokenizer_settings(self) -> dict[str, Any]:
-        source = source_of(self.network, self.pretrained)
+        source = self._tokenizer_source()
         if source is not None:
             return {"pretrained": tokenizer_digest(source)}
         return {"type": self.data.tokenizer.type, "size": self.data.tokenizer.size}

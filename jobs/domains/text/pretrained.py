@@ -5,10 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from jobs.domains.files import DataError
 from jobs.domains.text.vocabulary import Vocabulary
 
 MAX_CONTEXT = 1024
 """The context where the spec names none; networks that see more cost memory to train."""
+
+
+END_MARKS = ("<|endoftext|>", "</s>", "<eos>", "[SEP]")
+"""What ends a document in a tokenizer that does not say so itself."""
 
 
 def source_of(network: Any, folder: Path | None) -> str | None:
@@ -33,20 +38,29 @@ def context_of(network: Any, folder: Path | None = None) -> int:
 
 def tokenizer_digest(source: str) -> str:
     """SHA-256 of a local folder's tokenizer; of the name alone for a hub's."""
-    file = Path(source, "tokenizer.json")
+    file = Path(source) if Path(source).is_file() else Path(source, "tokenizer.json")
     return hashlib.sha256(file.read_bytes() if file.exists() else source.encode()).hexdigest()
 
 
 def copy_tokenizer(source: str, folder: Path) -> Vocabulary:
     """The fast tokenizer of a transformers folder or hub name, written to `folder`."""
-    from transformers import AutoTokenizer  # slow to import, and needed here only
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # slow to import
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"network.pretrained {source}: has no tokenizer: {error}") from error
+        if Path(source).is_file():
+            tokenizer = PreTrainedTokenizerFast(tokenizer_file=source)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # tokenizers raises bare Exception for a file it cannot read
+        raise DataError(f"{source}: holds no tokenizer: {str(error).splitlines()[0]}") from error
     if not tokenizer.is_fast:
-        raise ValueError(f"network.pretrained {source}: has no tokenizer.json; save it with one")
+        raise DataError(f"{source}: has no tokenizer.json; save the tokenizer with one")
+    if tokenizer.eos_token is None:
+        known = tokenizer.get_vocab()
+        tokenizer.eos_token = next((mark for mark in END_MARKS if mark in known), None)
+    if tokenizer.eos_token is None:
+        marks = ", ".join(END_MARKS)
+        raise DataError(f"{source}: has no end-of-text token, and none of {marks}; add one")
     tokenizer.save_pretrained(folder)
     return Vocabulary(folder)
 
