@@ -51,7 +51,7 @@ def stages_of(request: Request, spec: Spec, storage: Storage, name: str) -> list
     does = {
         "prepare": f"{rows:,} training rows" if rows else f"read {', '.join(model.data.source)}",
         "train": f"{size} of {model.train.global_batch} rows on {model.train.workers} workers",
-        "evaluate": f"score {name}@{number or 'the new version'} on held-back data",
+        "evaluate": f"score {f'{name}@{number}' if number else 'a new version'} on held-back data",
     }
     done = {"prepare": prepared, "train": result is not None, "evaluate": evaluated}
     return [
