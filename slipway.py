@@ -38,9 +38,20 @@ Timeout = Annotated[str | None, typer.Option("--timeout", help="Wait so long: 90
 Model = Annotated[str, typer.Argument(help="MODEL, MODEL@3, MODEL@latest or MODEL@ALIAS.")]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from cluster.code import code_revision
+
+        print(f"slipway {code_revision()['version']}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
     file: File = Path("cluster.yaml"),
     environment: Environment = None,
     overrides: Overrides = None,

@@ -61,6 +61,7 @@ def start(
                 f"the cluster {home.id} did not end properly: cleaning up, then starting it anew"
             )
         _clean(home, record, keep_head_state=True)
+        report("starting a local Ray cluster")
         return _start_new(spec, home, record, report, object_store_bytes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -77,7 +78,12 @@ class Request:
         for row in rows:
             table.add_row(*map(Text, row))  # Text: brackets in names are no markup
         # Piped output is as wide as its longest line, so that nothing is cut or wrapped.
-        Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+        if sys.stdout.isatty():
+            Console(highlight=False).print(table)
+            return
+        written = io.StringIO()
+        Console(width=200, highlight=False, file=written).print(table)
+        print("\n".join(line.rstrip() for line in written.getvalue().splitlines()))
 
 
 @contextmanager

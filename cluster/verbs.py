@@ -50,11 +50,26 @@ def down(request: Request) -> None:
 
     spec = request.spec()
     _check_ours(spec)
+    _check_idle(request, spec)
     ended = local.stop(spec, request.say)
     text = f"{spec.name} is down: {len(ended)} processes ended; storage stays"
     request.answer(
         {"ended": len(ended)}, text if ended else f"{spec.name} was not up; nothing to end"
     )
+
+
+def _check_idle(request: Request, spec: Spec) -> None:
+    """Refuse to end jobs that are under way, unless told."""
+    from cluster import client, local
+
+    connection = None if request.yes else local.find(spec)
+    running = [] if connection is None else client.jobs(connection)
+    names = [job.submission_id for job in running if not job.is_ended]
+    if names:
+        raise WrongRequestError(
+            f"under way: {', '.join(names)}; end it with slipway stop, or down -y ends all "
+            "(a training resumes from its last checkpoint when it is asked for again)"
+        )
 
 
 def doctor(request: Request) -> int:

@@ -24,6 +24,7 @@ from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, fetch_bundle, record_evaluation, resolve
 from jobs.domains import Domain, open_domain
 from jobs.feed import to_device
+from jobs.logbook import Logbook
 from jobs.prepared import HELD_BACK, PreparedData, held_back_split
 from jobs.rows import Rows
 from jobs.runs import Run
@@ -169,18 +170,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", help="a file, folder or glob to score instead of held-back data")
     parser.add_argument("--run", help="the id of the run that keeps the report")
     options = parser.parse_args(arguments)
-    try:
-        spec = load(options.spec, root=spec_root(options.spec))
+    with Logbook() as logbook:
+        try:
+            spec = load(options.spec, root=spec_root(options.spec))
+            keep_report(spec, options, logbook)
+        except ValueError as error:
+            say(f"error: {error}")
+            return 1
+    return 0
+
+
+def keep_report(spec: Spec, options: argparse.Namespace, logbook: Logbook) -> None:
+    """Evaluate, and keep the report as the result of a run where one is named."""
+    if not options.run:
         report = evaluate(spec, options.version, options.data)
         say(f"{report['model']}@{report['version']} on {report['split']}: {shown(report)}")
-        if options.run:
-            run = Run(open_storage(spec.cluster.storage, spec.name), options.run)
-            with Session(run):
-                run.finish(report, run.next_attempt({"resumes": None}))
-    except ValueError as error:
-        say(f"error: {error}")
-        return 1
-    return 0
+        return
+    run = Run(open_storage(spec.cluster.storage, spec.name), options.run)
+    with Session(run, logbook):
+        report = evaluate(spec, options.version, options.data)
+        say(f"{report['model']}@{report['version']} on {report['split']}: {shown(report)}")
+        run.finish(report, run.next_attempt({"resumes": None}))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class Journal:
 
     def __init__(self, run: Run, attempt: int, model: ModelSpec, name: str, total: int) -> None:
         self.total = total
+        # On CPUs the whole process counts: Python, torch and Ray are some 600 MiB of it.
+        self.memory_kind = "peak" if torch.cuda.is_available() else "resident"
         self.first: tuple[int, float] | None = None
         self._lines = PartWriter(run.storage, f"{run.path}/{attempt}/metrics.jsonl")
         self._board = Board(run, attempt)
@@ -78,10 +80,10 @@ class Journal:
         first, began = self.first
         per_step = (time.monotonic() - began) / max(1, record["step"] - first)
         left = per_step * (self.total - record["step"])
-        memory = record["memory_bytes"] / 2**20
+        memory = f"{record['memory_bytes'] / 2**20:,.0f} MiB {self.memory_kind}"
         return (
             f"step {record['step']}/{self.total}  loss {record['loss']:.4f}  "
-            f"{record['tokens_per_s']:,.0f} tokens/s  {memory:,.0f} MiB  {left:.0f} s left"
+            f"{record['tokens_per_s']:,.0f} tokens/s  {memory}  {left:.0f} s left"
         )
 
     def flush(self) -> None:

@@ -12,11 +12,33 @@ from cluster.storage import Storage, StorageError
 
 
 class Logbook:
-    """Copies this process's standard output and error, its children's included, into storage."""
+    """Copies this process's standard output and error, its children's included.
 
-    def __init__(self, storage: Storage, path: str) -> None:
-        self._parts = PartWriter(storage, path)
+    Lines wait in memory until :meth:`keep` says where they belong.
+    """
+
+    def __init__(self) -> None:
+        self._parts: PartWriter | None = None
+        self._waiting: list[str] = []
+        self._lock = threading.Lock()
         self._kept: list[int] = []
+
+    def keep(self, storage: Storage, path: str) -> None:
+        """Write all lines, those of before too, to ``path``; only the first call counts."""
+        with self._lock:
+            if self._parts is None:
+                self._parts = PartWriter(storage, path)
+                for line in self._waiting:
+                    self._parts.append(line)
+                self._waiting.clear()
+
+    def _append(self, line: bytes) -> None:
+        text = line.decode(errors="replace")
+        with self._lock:
+            if self._parts is None:
+                self._waiting.append(text)
+            else:
+                self._parts.append(text)
 
     def __enter__(self) -> Self:
         reading, writing = os.pipe()
@@ -37,9 +59,9 @@ class Logbook:
                 os.write(self._kept[0], chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    self._parts.append(line.decode(errors="replace"))
+                    self._append(line)
             if rest:
-                self._parts.append(rest.decode(errors="replace"))
+                self._append(rest)
 
     def __exit__(self, *_: object) -> None:
         sys.stdout.flush()
@@ -48,6 +70,7 @@ class Logbook:
         os.dup2(self._kept[1], 2)
         self._copier.join(timeout=10)
         try:
-            self._parts.close()
+            if self._parts is not None:
+                self._parts.close()
         except StorageError as error:  # must not hide why the work itself ended
             print(f"warning: the end of the log was not kept: {error}", file=sys.stderr)

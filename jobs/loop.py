@@ -129,7 +129,7 @@ class Worker:
 
     def _announce(self) -> None:
         say(
-            f"{self.run.id}: attempt {self.attempt}, {self.world_size} workers, ZeRO stage "
+            f"{self.run.id}: attempt {self.attempt}, workers: {self.world_size}, ZeRO stage "
             f"{self.task.stage}, {self.task.precision}, {self.engine.num_parameters:,} parameters, "
             f"{len(self.rows):,} rows, step {self.progress.step} of {self.total}"
         )

@@ -24,13 +24,14 @@ from cluster.spec import ModelSpec, Spec, load, usable_pools, worker_slots
 from cluster.storage import Storage, StorageError, open_storage
 from jobs.agreement import AgreedError
 from jobs.evaluate import evaluate, shown
+from jobs.logbook import Logbook
 from jobs.loop import DivergedError, Task, Worker
 from jobs.placement import place
 from jobs.prepare import Prepared, prepare
 from jobs.prepared import held_back_split
 from jobs.runs import Run, latest_checkpoint, publish_metrics
 from jobs.schedule import num_steps, warmup_steps
-from jobs.session import Session, say, spec_root
+from jobs.session import Session, log_path, say, spec_root
 from jobs.stages import prepare_digest, train_digest
 from jobs.starts import pinned, start_folder
 
@@ -62,20 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    try:
-        pretrain(spec, options.model, options.until, options.again, options.run)
-    except ValueError as error:
-        say(f"error: {error}")
-        return 1
+    with Logbook() as logbook:
+        try:
+            pretrain(spec, options.model, options.until, options.again, options.run, logbook)
+        except ValueError as error:
+            say(f"error: {error}")
+            return 1
     return 0
 
 
 def pretrain(
-    spec: Spec, name: str, until: str = "evaluate", again: bool = False, run_id: str | None = None
+    spec: Spec, name: str, until: str, again: bool, run_id: str | None, logbook: Logbook
 ) -> None:
     """Bring a model up to the stage ``until`` on the Ray cluster at RAY_ADDRESS."""
     storage = open_storage(spec.cluster.storage, spec.name)
     storage.check()
+    if run_id is not None:
+        logbook.keep(storage, log_path(Run(storage, run_id)))
     for name_of, value in RAY_TRAIN.items():
         os.environ.setdefault(name_of, value)
     if spec.cluster.provider.type == "local":  # nobody takes this machine away: one actor less
@@ -86,11 +90,11 @@ def pretrain(
     check_trackers(model)
     prepared = prepare(model, storage, say, start_folder(model, storage))
     if until == "prepare":
-        record_preparation(storage, name, prepared)
+        record_preparation(storage, name, prepared, logbook)
         return
     digest = train_digest(model, prepared.digest)
     run = Run(storage, run_id) if run_id else Run.open(storage, name, "train", digest, again)
-    with Session(run) as session:
+    with Session(run, logbook) as session:
         if session.mine:
             train(spec, name, run, prepared)
     result = run.result()
@@ -110,11 +114,11 @@ def check_trackers(model: ModelSpec) -> None:
             )
 
 
-def record_preparation(storage: Storage, name: str, prepared: Prepared) -> None:
+def record_preparation(storage: Storage, name: str, prepared: Prepared, logbook: Logbook) -> None:
     """Keep what a preparation gave as the result of its run."""
     run = Run.open(storage, name, "prepare", prepare_digest(prepared.digest))
     counts = {split: counts["rows"] for split, counts in prepared.manifest["splits"].items()}
-    with Session(run) as session:
+    with Session(run, logbook) as session:
         if session.mine:
             number = run.next_attempt({"resumes": None})
             run.finish({"metrics": {"rows": counts}, "data": prepared.digest}, number)
@@ -168,6 +172,7 @@ def fit(spec: Spec, name: str, run: Run, data: str) -> None:
         stage=placed.stage,
         precision=placed.precision,
     )
+    say(f"starting {placed.workers} training workers")
     trainer = ray.train.torch.TorchTrainer(
         _work,
         train_loop_config={"task": task},

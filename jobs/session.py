@@ -44,28 +44,31 @@ def say(text: str) -> None:
         print(f"| {line}", flush=True)
 
 
+def log_path(run: Run) -> str:
+    """Where the log of this process is kept: by its submission id, which holds the attempt."""
+    name = submission_id() or f"{socket.gethostname()}-{os.getpid()}"
+    return f"{run.path}/logs/{name}.log"
+
+
 class Session:
-    """The lease and the log of one driver's work on a run.
+    """The lease of one driver's work on a run, whose log goes beside it.
 
     ``mine`` says whether this driver holds the run; else another finished it in the meantime.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, logbook: Logbook) -> None:
         self.run, self.mine = run, False
+        logbook.keep(run.storage, log_path(run))
         self.submission = submission_id()
         self._lease: Lease | None = None
-        self._logbook: Logbook | None = None
 
     def __enter__(self) -> Self:
         self._lease = self._acquire()
         self.mine = self._lease is not None
         if self._lease is not None:
             self._lease.__enter__()
-            name = self.submission or f"{socket.gethostname()}-{os.getpid()}"
             if self.submission:  # jobs submitted by hand are recorded here
                 record(self.run, self.submission, os.environ.get("SLIPWAY_CLUSTER_ID", ""))
-            self._logbook = Logbook(self.run.storage, f"{self.run.path}/logs/{name}.log")
-            self._logbook.__enter__()
         return self
 
     def _acquire(self) -> Lease | None:
@@ -96,8 +99,6 @@ class Session:
     def __exit__(self, *error: Any) -> None:
         if self._lease is not None:
             self._lease.__exit__(*error)
-        if self._logbook is not None:
-            self._logbook.__exit__(*error)
 
 
 def is_dead(holder: dict[str, Any]) -> bool:

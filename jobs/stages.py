@@ -63,7 +63,9 @@ def find_data_digest(model: ModelSpec, report: Report, storage: Storage | None =
     start = start_folder(model, storage) if storage is not None else None
     preparation = open_preparation(model, start, storage)
     sources = preparation.sources()
-    return data_digest(model, preparation, sources, inspect_all(preparation, sources, report))
+    inspections = inspect_all(preparation, sources, report)
+    preparation.plan(inspections)  # raises DataError where too many records are bad
+    return data_digest(model, preparation, sources, inspections)
 
 
 def prepare_digest(data: str) -> str:

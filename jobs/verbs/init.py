@@ -24,7 +24,7 @@ TEMPLATE = """\
 name: {name}
 
 cluster:
-  provider: {{type: local}}        # this machine; others: ray, kubernetes, onprem, aws, gcp, azure
+  provider: {{type: local}}        # this machine, or ray: a cluster that runs already
   storage: ./runs                # or s3://bucket/prefix
 
 models:
@@ -71,6 +71,8 @@ class Found:
 
 def init(request: Request, source: str) -> None:
     """Write ``--file`` for a text corpus; an existing file is never overwritten."""
+    if request.overrides:
+        raise WrongRequestError("init takes no --set; write the keys into the file it makes")
     if request.file.exists():
         raise WrongRequestError(
             f"{request.file} exists already; name another with -f, or remove it first"

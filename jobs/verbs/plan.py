@@ -48,9 +48,10 @@ def stages_of(request: Request, spec: Spec, storage: Storage, name: str) -> list
     evaluated = any(v.number == number and v.held_back for v in versions(storage, name))
     steps = model.train.steps or (num_steps(model.train, rows) if rows else None)
     size = f"{steps:,} steps" if steps else f"{model.train.epochs:g} epochs"
+    workers = _workers(str(model.train.workers))
     does = {
         "prepare": f"{rows:,} training rows" if rows else f"read {', '.join(model.data.source)}",
-        "train": f"{size} of {model.train.global_batch} rows on {model.train.workers} workers",
+        "train": f"{size} of {model.train.global_batch} rows on {workers}",
         "evaluate": f"score {f'{name}@{number}' if number else 'a new version'} on held-back data",
     }
     done = {"prepare": prepared, "train": result is not None, "evaluate": evaluated}
@@ -95,8 +96,8 @@ def _show_memory(request: Request, spec: Spec, name: str, memory: MemoryPlan) ->
     train = spec.model(name).train
     chosen = "chosen by auto" if train.zero.stage == "auto" else "as the YAML says"
     request.say(
-        f"{name}: {memory.parameters:,} parameters, {memory.precision}, {memory.workers} workers; "
-        f"ZeRO stage {memory.stage}, {chosen}"
+        f"{name}: {memory.parameters:,} parameters, {memory.precision}, "
+        f"{_workers(str(memory.workers))}; ZeRO stage {memory.stage}, {chosen}"
     )
     request.table(
         ["ZeRO stage", "parameters", "gradients", "optimizer", "activations", "per worker"],
@@ -120,6 +121,10 @@ def _show_memory(request: Request, spec: Spec, name: str, memory: MemoryPlan) ->
     slots = worker_slots(spec.cluster, train)
     if slots is not None and slots < memory.workers:
         request.say(f"warning: the cluster holds {slots} workers at most")
+
+
+def _workers(number: str) -> str:
+    return f"{number} worker" if number == "1" else f"{number} workers"
 
 
 def _mebibytes(size: float) -> str:

@@ -67,7 +67,8 @@ class Screen:
         """Print the end of what was held back, unless the job has said itself why it failed."""
         if self._explained:
             return
-        for line in (*self._kept, message):
+        # Ray's message repeats the last lines of the log that stand here already.
+        for line in (*self._kept, message.partition("Last available logs")[0].strip()):
             if line:
                 self._say(f"  {line}")
 

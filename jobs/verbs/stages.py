@@ -17,13 +17,14 @@ from cluster.storage import Storage, StorageError, open_storage
 from jobs.bundles import resolve
 from jobs.domains import suffixes_of
 from jobs.prepared import held_back_split
-from jobs.runs import Run, publish_metrics, stage_digest
+from jobs.runs import Run, latest_checkpoint, publish_metrics, stage_digest
 from jobs.stages import find_data_digest, prepare_digest, train_digest
 from jobs.starts import pinned
 from jobs.submissions import submit, under_way
 from jobs.uploads import send_data, travel
 from jobs.verbs.screen import Screen
 
+ENDS = {"FAILED": "failed", "STOPPED": "was stopped", "RUNNING": "lost its cluster"}
 STAGES = ("prepare", "train", "evaluate")
 
 
@@ -104,7 +105,8 @@ def _bring(
         digest = train_digest(spec.model(name), data)
         stage_run = Run.open(storage, name, "train", digest, again)
     if _is_done(storage, stage_run, until):
-        request.say(f"{stage_run.id}: done already; --again trains it once more")
+        more = "" if until == "prepare" else "; --again trains it once more"
+        request.say(f"{stage_run.id}: done already{more}")
         results.append(describe(stage_run))
         _show(request, stage_run, metrics=True)
         return 0
@@ -149,13 +151,17 @@ def _work(
         )
         sys.exit(INTERRUPTED)
     if state.status != "SUCCEEDED":
-        raise ValueError(
-            f"{stage_run.id} {state.status.lower()}; slipway logs {stage_run.id} shows all of its "
-            "output; the same command again resumes from its last checkpoint"
-        )
+        raise ValueError(f"{stage_run.id} {ENDS[state.status]}; {_way_on(stage_run)}")
     results.append(describe(stage_run))
     _show(request, stage_run, metrics=False)
     return 0
+
+
+def _way_on(stage_run: Run) -> str:
+    """What to type after a run that did not succeed."""
+    saved = latest_checkpoint(stage_run)
+    again = f"; the same command again resumes from step {saved.step}" if saved else ""
+    return f"slipway logs {stage_run.id} shows all of its output{again}"
 
 
 def follow(request: Request, connection: Connection, job: str) -> client.JobState:
