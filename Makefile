@@ -43,10 +43,10 @@ check: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/pytest tests/unit -q
+	$(BIN)/pytest tests/unit -q -n 2 --dist worksteal
 
-test: setup
-	$(BIN)/pytest -q
+test: unit
+	$(BIN)/pytest tests/local_ray -q --durations=10
 
 bench: setup
 	$(BIN)/python -m tests.bench $(ROW)

@@ -87,6 +87,7 @@ class S3Storage(Storage):
             Entry(found["Key"].removeprefix(self._key("")), found["Size"], _seconds(found))
             for page in self._pages(prefix)
             for found in page.get("Contents", [])
+            if not found["Key"].endswith("/")  # pyarrow marks folders so
         ]
 
     def folders(self, prefix: str = "") -> Names:

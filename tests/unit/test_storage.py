@@ -231,3 +231,9 @@ def test_import_is_light() -> None:
 def test_opening_touches_nothing(local_address: Any) -> None:
     open_storage(local_address, "acme")
     assert not Path(local_address.url).exists()
+
+
+def test_folder_marks_of_others_are_no_files(storage: Storage) -> None:
+    storage.filesystem().create_dir(storage.bulk_path("runs/one/ray"))
+    storage.write("runs/one/run.json", b"{}")
+    assert [entry.path for entry in storage.list()] == ["runs/one/run.json"]
