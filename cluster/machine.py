@@ -125,6 +125,8 @@ def head_environment(
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(home.token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray's own 15 lets its dashboard and agents push training aside on a small machine.
+        "RAY_worker_niceness": "0",
         "DASHBOARD_METRIC_PORT": str(dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(autoscaler_metrics),
     }
