@@ -22,12 +22,13 @@ from torch import nn
 from cluster.spec import Pretrained, Spec, load, parse_model
 from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, fetch_bundle, record_evaluation, resolve
-from jobs.domains import Domain, open_domain
+from jobs.domains import Domain, Outcomes, open_domain
 from jobs.feed import to_device
 from jobs.logbook import Logbook
 from jobs.prepared import HELD_BACK, PreparedData, held_back_split
 from jobs.rows import Rows
 from jobs.runs import Run
+from jobs.scoring import joined
 from jobs.session import Session, say, spec_root
 
 BATCH_SIZE = 16
@@ -108,15 +109,16 @@ def _score(
 ) -> tuple[dict[str, float], int]:
     """Return the metrics, with the latency of single records, and how many units were scored."""
     network.eval()
-    sums: dict[str, float] = {}
+    found: list[Outcomes] = []
     count, kept = 0, None
     for rows in batches:
         kept = rows if kept is None else kept
         batch = to_device(domain.collate(rows, None), device)
         count += domain.count(batch)
-        for name, value in domain.score(network, batch).items():
-            sums[name] = sums.get(name, 0.0) + value
-    metrics = domain.metrics(sums)
+        found.append(domain.outcomes(network, batch))
+    if not found:
+        raise ValueError("there is nothing to score in this data")
+    metrics = domain.metrics(joined(found))
     if kept is not None:
         metrics |= _latency(domain, network, kept, device)
     return metrics, count
@@ -134,7 +136,7 @@ def _latency(
         start = number % size
         record = {name: column[start : start + 1] for name, column in rows.items()}
         began = time.perf_counter()
-        domain.score(network, to_device(domain.collate(record, None), device))
+        domain.outcomes(network, to_device(domain.collate(record, None), device))
         times.append((time.perf_counter() - began) * 1000)
     torch.set_num_threads(threads)
     warm = times[5:]

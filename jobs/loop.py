@@ -269,7 +269,7 @@ class Worker:
             "domain": model.domain,
             "task": model.task,
             "network": model.network.model_dump(mode="json", by_alias=True),
-            "labels": None,
+            "labels": self.domain.labels,
             "precision": self.task.precision,
             "metric": model.metric,
             "run": self.run.id,

@@ -20,7 +20,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 Columns = dict[str, NDArray[Any]]
-"""A batch of rows, an array per column: [batch, width] for fixed-size lists, else [batch]."""
+"""A batch of rows, an array per column: [batch, width] for fixed-size lists, else [batch].
+
+Lists of different lengths are [batch, longest], filled up with 0, and their lengths are a column
+NAME_length of their own, int64 [batch].
+"""
 
 ROWS_PER_BATCH = 8192
 
@@ -49,6 +53,7 @@ class Rows:
         self._columns = {
             name: [_as_numpy(batch.column(name)) for batch in batches] for name in self.schema.names
         }
+        self._ragged = {name for name in self.schema.names if _is_ragged(self.schema, name)}
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -61,7 +66,13 @@ class Rows:
         places = list(
             zip(batches.tolist(), (indices - self._starts[batches]).tolist(), strict=True)
         )
-        return {name: _gather(parts, places) for name, parts in self._columns.items()}
+        taken: Columns = {}
+        for name, parts in self._columns.items():
+            if name in self._ragged:
+                taken[name], taken[f"{name}_length"] = _pad(parts, places)
+            else:
+                taken[name] = _gather(parts, places)
+        return taken
 
     def slice(self, start: int, stop: int) -> Columns:
         """Rows start <= i < stop (fewer at the end), in order."""
@@ -126,8 +137,18 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _as_numpy(column: pa.Array) -> NDArray[Any]:
-    """A view of fixed-width values, [rows, width] for fixed-size lists; objects for the others."""
+def _is_ragged(schema: pa.Schema, name: str) -> bool:
+    kind = schema.field(name).type
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _as_numpy(column: pa.Array) -> Any:
+    """A view of fixed-width values, [rows, width] for fixed-size lists.
+
+    For lists of different lengths (offsets [rows + 1], values).
+    """
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=True)
     if pa.types.is_fixed_size_list(column.type):
         values: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=True)
         return values.reshape(len(column), column.type.list_size)
@@ -143,6 +164,19 @@ def _gather(parts: list[NDArray[Any]], places: list[tuple[int, int]]) -> NDArray
     for i, (batch, row) in enumerate(places):
         taken[i] = parts[batch][row]
     return taken
+
+
+def _pad(parts: list[Any], places: list[tuple[int, int]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Lists filled up with 0 to the longest of them, and their lengths."""
+    taken = []
+    for batch, row in places:
+        offsets, values = parts[batch]
+        taken.append(values[offsets[row] : offsets[row + 1]])
+    lengths = np.asarray([len(values) for values in taken], np.int64)
+    padded = np.zeros((len(taken), int(lengths.max(initial=0))), parts[0][1].dtype)
+    for values, into in zip(taken, padded, strict=True):
+        into[: len(values)] = values
+    return padded, lengths
 
 
 def remove_rows(digest: str, cache: Path | None = None) -> None:

@@ -1,8 +1,9 @@
-"""Scores of a network over a split: additive sums over batches, then over workers."""
+"""Scores of a network over a split: what became of each record, from all workers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 import torch.distributed
 from torch import nn
 
-from jobs.domains import Domain
+from jobs.domains import Domain, Outcomes
 from jobs.feed import to_device
 from jobs.rows import Rows
 
@@ -31,21 +32,27 @@ def score_rows(
     gathers parameters from all; a worker that has run out of rows repeats row 0 and adds nothing.
     """
     network.eval()
-    sums: dict[str, float] = {}
+    found: list[Outcomes] = []
     for number in range(math.ceil(len(rows) / (batch_size * world_size))):
         start = (number * world_size + rank) * batch_size
         wanted = np.arange(start, min(start + batch_size, len(rows)))
         taken = rows.take(wanted if len(wanted) else np.zeros(1, np.int64))
-        scores = domain.score(network, to_device(domain.collate(taken, None), device))
-        for name, value in scores.items():
-            sums[name] = sums.get(name, 0.0) + (value if len(wanted) else 0.0)
+        outcomes = domain.outcomes(network, to_device(domain.collate(taken, None), device))
+        if len(wanted):
+            found.append(outcomes)
     network.train()
-    return domain.metrics(_over_workers(sums, world_size))
+    return domain.metrics(joined(_over_workers(found, world_size)))
 
 
-def _over_workers(sums: dict[str, float], world_size: int) -> dict[str, float]:
+def joined(parts: Sequence[Outcomes]) -> Outcomes:
+    """The outcomes of several batches as one."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _over_workers(found: list[Outcomes], world_size: int) -> list[Outcomes]:
     if world_size == 1:
-        return sums
+        return found
+    own = joined(found) if found else None
     gathered: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(gathered, sums)
-    return {name: sum(part[name] for part in gathered) for name in sums}
+    torch.distributed.all_gather_object(gathered, own)
+    return [part for part in gathered if part is not None]

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pyarrow as pa
 
+from jobs.domains.details import Detail, Shown
 from jobs.domains.files import Source
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -28,6 +30,12 @@ MODULES = {("text", "generation"): "jobs.domains.text.generation"}
 """Each module has `open_domain` and `load`."""
 PREPARATIONS = {("text", "generation"): "jobs.domains.text.preparation"}
 """Each module has `open_preparation`, and imports no torch: it runs in short-lived processes."""
+
+
+Columns = dict[str, "NDArray[Any]"]
+"""Rows, an array per column, as `jobs.rows` gives them."""
+Outcomes = Mapping[str, "NDArray[Any]"]
+"""An array per measure, whose first size is the number of records."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,8 @@ class Domain(Protocol):
 
     unit: str
     """What throughput counts: "tokens", "images", ..."""
+    labels: list[str] | None
+    """The names of the classes; None where the task has none."""
 
     def network(self) -> nn.Module:
         """A freshly initialised network (from torch's generator), or the pretrained one."""
@@ -91,11 +101,26 @@ class Domain(Protocol):
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Mean over the batch, differentiable, scalar."""
 
-    def score(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, float]:
-        """Sums that add up over batches and ranks; `metrics` reads them. Call without gradients."""
+    def outcomes(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Outcomes:
+        """What became of each record: arrays whose first size is the records of the batch.
 
-    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """The task's metrics from summed scores."""
+        Call without gradients.
+        """
+
+    def metrics(self, outcomes: Outcomes) -> dict[str, float]:
+        """The task's metrics over the outcomes of all records, in any order.
+
+        Intervals call it for hundreds of resampled sets: it must be quick.
+        """
+
+    def details(self, outcomes: Outcomes) -> list[Detail]:
+        """What a report shows beyond the metrics: figures of each class, a confusion matrix."""
+
+    def worst(self, outcomes: Outcomes, count: int) -> NDArray[np.int64]:
+        """Up to `count` places in the outcomes of what went wrong most, the worst first."""
+
+    def show(self, rows: Columns, outcomes: Outcomes) -> list[Shown]:
+        """Records and what became of them, for a person to look at."""
 
     def baseline(
         self,
@@ -126,7 +151,13 @@ class Domain(Protocol):
 class Loaded(Protocol):
     """A trained model that answers requests."""
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def row(self, request: Mapping[str, Any]) -> Columns:
+        """One request as one row that `collate` takes; ValueError where it is wrong."""
+
+    def answers(self, rows: Sequence[Columns], requests: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """An answer to each of several requests, computed together; `rows` are those of `row`."""
+
+    def answer(self, request: Mapping[str, Any]) -> Any:
         """One request to one answer; ValueError where the request is wrong."""
 
 

@@ -1,5 +1,4 @@
 import shutil
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jobs.domains import load, open_domain
 from jobs.domains.text.vocabulary import train_bpe, train_characters
+from jobs.scoring import joined
 
 torch.set_num_threads(1)
 TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
@@ -62,22 +62,25 @@ def test_a_batch_and_its_loss(domain: Any, rows: dict[str, Any]) -> None:
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_scores_add_up(domain: Any, rows: dict[str, Any]) -> None:
+def test_outcomes_add_up(domain: Any, rows: dict[str, Any]) -> None:
     network = domain.network().eval()
     with torch.no_grad():
-        whole = domain.score(network, domain.collate(rows))
-        parts: Counter[str] = Counter()
-        for i in range(4):
-            part = {"tokens": rows["tokens"][i : i + 1]}
-            parts.update(domain.score(network, domain.collate(part)))
-    assert dict(parts) == pytest.approx(whole, rel=1e-5)
+        whole = domain.outcomes(network, domain.collate(rows))
+        parts = [
+            domain.outcomes(network, domain.collate({"tokens": rows["tokens"][i : i + 1]}))
+            for i in range(4)
+        ]
+    for name, values in joined(parts).items():
+        assert values == pytest.approx(whole[name], rel=1e-5)
     metrics = domain.metrics(whole)
     assert metrics["loss"] == pytest.approx(domain.loss(network, domain.collate(rows)).item())
     assert metrics["perplexity"] == pytest.approx(np.exp(metrics["loss"]))
     spelled = "".join(domain.vocabulary.decode(row[1:]) for row in rows["tokens"])
-    assert whole["characters"] == whole["bytes"] == len(spelled)
+    assert whole["characters"].sum() == whole["bytes"].sum() == len(spelled)
+    assert domain.worst(whole, 1) == np.argmax(whole["nats"])
+    assert domain.show(rows, whole)[0].text == domain.vocabulary.decode(rows["tokens"][0])
     with pytest.raises(ValueError, match="no text to score"):
-        domain.metrics({"tokens": 0})
+        domain.metrics({"tokens": np.zeros(1)})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -116,10 +119,11 @@ def test_any_text_is_scored_to_its_last_token(domain: Any, tmp_path: Path) -> No
     (tmp_path / "a.txt").write_text(TEXT[:70])
     (tmp_path / "b.jsonl").write_text('{"text": "the end"}\n{"text": ""}\n')
     network = domain.network().eval()
-    sums: Counter[str] = Counter()
+    parts = []
     with torch.no_grad():
         for rows in domain.read([str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl")], 2):
-            sums.update(domain.score(network, domain.collate(rows)))
+            parts.append(domain.outcomes(network, domain.collate(rows)))
+    sums = {name: values.sum() for name, values in joined(parts).items()}
     assert sums["characters"] == 77
     assert (
         sums["tokens"]
@@ -186,7 +190,8 @@ def test_characters_count_exactly(tmp_path: Path) -> None:
     end = np.asarray([domain.vocabulary.end])
     tokens = np.concatenate([end, domain.vocabulary.encode(TEXT[: CONTEXT - 1]), end])
     with torch.no_grad():
-        sums = domain.score(domain.network(), domain.collate({"tokens": tokens[None]}))
+        outcomes = domain.outcomes(domain.network(), domain.collate({"tokens": tokens[None]}))
+    sums = {name: values.sum() for name, values in outcomes.items()}
     assert (sums["tokens"], sums["characters"]) == (CONTEXT, CONTEXT - 1)
     assert sums["text_nats"] < sums["nats"]
-    assert domain.metrics(sums)["nats_per_character"] == sums["text_nats"] / (CONTEXT - 1)
+    assert domain.metrics(outcomes)["nats_per_character"] == sums["text_nats"] / (CONTEXT - 1)

@@ -96,3 +96,20 @@ def test_a_changed_shard_is_refused(storage: FolderStorage, tmp_path: Path) -> N
 def test_a_split_without_rows(storage: FolderStorage, tmp_path: Path) -> None:
     with pytest.raises(RowsError, match="no rows in its test split"):
         open_rows(storage, "d1", "test", tmp_path / "cache")
+
+
+def test_lists_of_different_lengths_come_padded_with_their_lengths(tmp_path: Path) -> None:
+    lists = [[1, 2, 3], [], [4], [5, 6]]
+    rows = pa.record_batch({"tokens": pa.array(lists, pa.list_(pa.int32())), "label": range(4)})
+    path = tmp_path / "data/lists/train/part-00000.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_batches([rows]), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest = {"files": {"train/part-00000.parquet": {"sha256": digest}}}
+    (tmp_path / "data/lists/manifest.json").write_text(json.dumps(manifest))
+    opened = open_rows(FolderStorage(tmp_path), "lists", "train", tmp_path / "cache")
+    taken = opened.take(np.asarray([3, 1, 0]))
+    assert taken["tokens"].tolist() == [[5, 6, 0], [0, 0, 0], [1, 2, 3]]
+    assert taken["tokens_length"].tolist() == [2, 0, 3]
+    assert taken["label"].tolist() == [3, 1, 0]
+    assert opened.slice(1, 2)["tokens"].shape == (1, 0)

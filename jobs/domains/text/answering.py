@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import StoppingCriteria, StoppingCriteriaList
 
+from jobs.domains import Columns
 from jobs.domains.text.vocabulary import Vocabulary
 
 MAX_NEW_TOKENS = 4096
@@ -76,6 +77,19 @@ class GenerationAnswers:
         self.vocabulary = vocabulary
         config: Any = network.config
         self.context = int(config.max_position_embeddings)
+
+    def row(self, request: Mapping[str, Any]) -> Columns:
+        """The prompt of a request as tokens, [1, tokens]."""
+        prompt = request.get("inputs")
+        if not isinstance(prompt, str):
+            raise ValueError('"inputs" must be a text')
+        return {"tokens": self.vocabulary.encode(prompt)[None]}
+
+    def answers(
+        self, rows: Sequence[Columns], requests: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """A continuation of each prompt, one after the other."""
+        return [self.answer(request) for request in requests]
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """{"inputs": prompt, "parameters": {...}} to {"generated_text": continuation}.

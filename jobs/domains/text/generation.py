@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from jobs.domains import Columns, Outcomes
+from jobs.domains.details import Detail, Shown, Table
 from jobs.domains.files import find_sources
 from jobs.domains.text.answering import GenerationAnswers
 from jobs.domains.text.documents import SUFFIXES
@@ -38,6 +40,7 @@ class Generation:
     """The domain object of a causal language model."""
 
     unit = "tokens"
+    labels = None
 
     def __init__(self, model: ModelSpec, processor: Path, pretrained: Path | None = None) -> None:
         self.model = model
@@ -69,26 +72,29 @@ class Generation:
         logits = _logits(network, batch)
         return functional.cross_entropy(logits, batch["labels"].flatten(), ignore_index=IGNORED)
 
-    def score(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, float]:
-        """Sums of nats and tokens, and of nats, characters and bytes of tokens that are text."""
-        labels = batch["labels"].flatten()
+    def outcomes(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Outcomes:
+        """Of each row: nats and tokens, and nats, characters and bytes of tokens that are text."""
+        labels = batch["labels"]
         nats = functional.cross_entropy(
-            _logits(network, batch), labels, ignore_index=IGNORED, reduction="none"
-        ).double()
+            _logits(network, batch), labels.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        nats = nats.double().view(labels.shape)
         counted = labels != IGNORED
         characters, sizes = (table.to(labels.device) for table in self._extents)
         known = labels.clamp(min=0)
         is_text = counted & (sizes[known] > 0)
-        return {
-            "nats": nats.sum().item(),
-            "tokens": counted.sum().item(),
-            "text_nats": nats[is_text].sum().item(),
-            "characters": characters[known][is_text].sum().item(),
-            "bytes": sizes[known][is_text].sum().item(),
+        sums = {
+            "nats": nats,
+            "tokens": counted,
+            "text_nats": nats * is_text,
+            "characters": characters[known] * is_text,
+            "bytes": sizes[known] * is_text,
         }
+        return {name: values.sum(1).cpu().numpy() for name, values in sums.items()}
 
-    def metrics(self, sums: Mapping[str, float]) -> dict[str, float]:
+    def metrics(self, outcomes: Outcomes) -> dict[str, float]:
         """loss (nats per token), perplexity, nats per character and bits per byte of the text."""
+        sums = {name: float(values.sum()) for name, values in outcomes.items()}
         if not sums.get("tokens"):
             raise ValueError("there is no text to score: it holds fewer than two tokens")
         loss = sums["nats"] / sums["tokens"]
@@ -98,6 +104,27 @@ class Generation:
         if sums["bytes"]:
             metrics["bits_per_byte"] = sums["text_nats"] / sums["bytes"] / math.log(2)
         return metrics
+
+    def details(self, outcomes: Outcomes) -> list[Detail]:
+        """How the loss spreads over the rows, in nats per token."""
+        losses = outcomes["nats"] / np.maximum(outcomes["tokens"], 1)
+        shares = (5, 25, 50, 75, 95)
+        rows = [(f"{share} %", float(np.percentile(losses, share))) for share in shares]
+        return [Table("Loss of the rows, in nats per token", ["share of rows below", "loss"], rows)]
+
+    def worst(self, outcomes: Outcomes, count: int) -> NDArray[np.int64]:
+        """The rows that were predicted worst."""
+        losses = outcomes["nats"] / np.maximum(outcomes["tokens"], 1)
+        return np.argsort(-losses, kind="stable")[:count]
+
+    def show(self, rows: Columns, outcomes: Outcomes) -> list[Shown]:
+        """The text of rows, with their loss."""
+        losses = outcomes["nats"] / np.maximum(outcomes["tokens"], 1)
+        texts = [self.vocabulary.decode(tokens.tolist()) for tokens in rows["tokens"]]
+        return [
+            Shown(text, note=f"{loss:.2f} nats per token")
+            for text, loss in zip(texts, losses, strict=True)
+        ]
 
     def baseline(
         self,
