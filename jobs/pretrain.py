@@ -39,7 +39,7 @@ STAGES = ("prepare", "train", "evaluate")
 RAY_TRAIN = {
     # How often Ray Train asks workers for their state: as long as the end of a run and the death
     # of a worker go unnoticed. Asking every 0.2 s took a twentieth of a core from the training.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "2",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it prints every line of a worker twice
 }
 
