@@ -14,6 +14,7 @@ from typing import Any
 import deepspeed
 import numpy as np
 import torch
+import torch.distributed
 from torch import Tensor, nn
 
 from cluster.spec import TrainSpec
@@ -201,6 +202,20 @@ class Engine:
     def gradient_norm(self) -> float:
         """Norm of the last step's gradients over all workers, before clipping."""
         return self._norm if self.unreported else float(self.engine.get_global_grad_norm())
+
+    def share_buffers(self) -> None:
+        """Average what layers have counted by themselves, such as batch norm's statistics.
+
+        Each worker has seen other records. Before every validation and save, so that what is
+        scored, saved and exported is one network; collective.
+        """
+        if self.batch.world_size == 1:
+            return
+        saved = set(self.engine.module.state_dict())
+        for name, buffer in self.engine.module.named_buffers():
+            if name in saved and buffer.is_floating_point():
+                torch.distributed.all_reduce(buffer)
+                buffer /= self.batch.world_size
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
         """Write this worker's files of a checkpoint below ``folder``; collective.

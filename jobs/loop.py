@@ -190,7 +190,10 @@ class Worker:
         step = self.progress.step
         last = step == self.total
         saves = last or step % self.checkpoint_every == 0
-        value = self._validate() if last or step % self.validate_every == 0 else None
+        validates = last or step % self.validate_every == 0
+        if saves or validates:
+            self.engine.share_buffers()
+        value = self._validate() if validates else None
         if saves or self._out_of_patience():
             progress = [self.progress.best, self.progress.since_best]
             if self.rank == 0:

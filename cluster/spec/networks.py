@@ -2,8 +2,16 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, ValidationInfo, field_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
+from cluster.spec.grammar import show
 from cluster.spec.references import absolute
 from cluster.spec.section import Bool, Count, Section, chosen_by_type, variant
 
@@ -75,6 +83,16 @@ class LSTM(Network):
     """Whether it reads in both directions."""
 
 
+_BLOCKS_SCHEMA = {"anyOf": [{"const": "backbone"}, {"type": "integer", "minimum": 0}]}
+
+
+def _blocks(value: object) -> object:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if is_count or value == "backbone":
+        return value
+    raise ValueError(f"{show(value)} is neither a number of blocks nor backbone")
+
+
 class Pretrained(Network):
     """A network that has been trained before."""
 
@@ -84,6 +102,12 @@ class Pretrained(Network):
     """hf://OWNER/NAME, ./FOLDER, a URI, or a model of this file: NAME, NAME@3, NAME@ALIAS."""
     context: Count | None = None
     """Longest sequence in tokens; what the network was trained with by default."""
+
+    freeze: Annotated[
+        int | Literal["backbone"], PlainValidator(_blocks), WithJsonSchema(_BLOCKS_SCHEMA)
+    ] = 0
+    """What keeps its weights: the embeddings and so many blocks above them, or backbone for all
+    but the head; 0 trains everything."""
 
     @field_validator("pretrained", mode="before")
     @classmethod

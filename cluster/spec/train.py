@@ -138,6 +138,8 @@ class TrainSpec(Section):
     """CPUs of each worker; auto shares out those that the cluster has."""
     pool: Name | None = None
     """The pool that workers run in; any by default."""
+    label_smoothing: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+    """Share of each label that is spread over all classes, for classification."""
     patience: Count | None = None
     """Validations without a better metric at which training ends; no bound by default."""
     stall: Seconds = 600.0
