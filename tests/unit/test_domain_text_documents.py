@@ -7,10 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.domains.files import DataError, Source, find_sources
+from jobs.domains.records.record import Bad
 from jobs.domains.text import documents as module
 from jobs.domains.text.documents import SUFFIXES, documents, reading_of, spans
 from jobs.domains.text.inspection import check_dropped, inspect
-from jobs.domains.text.records import Bad, Document, Layout
+from jobs.domains.text.records import Document, Layout
 
 LAYOUT = Layout()
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO
 
+from jobs.domains.encodings import LINE_SAFE, decode, read_blocks, resolve
 from jobs.domains.files import DataError, Source, explain, open_raw, open_source
+from jobs.domains.records.record import Bad
 from jobs.domains.text import builtin, tables
-from jobs.domains.text.encodings import LINE_SAFE, decode, read_blocks, resolve
-from jobs.domains.text.records import Bad, Document, Layout, Reading
+from jobs.domains.text.records import Document, Layout, Reading
 
 SPAN_BYTES = 1 << 20
 SUFFIXES = frozenset(

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs.domains.files import DataError, Source, digest_of, open_raw
+from jobs.domains.records.record import Bad
 from jobs.domains.text import builtin
 from jobs.domains.text.documents import documents, reading_of, spans
-from jobs.domains.text.records import Bad, Document, Layout
+from jobs.domains.text.records import Document, Layout
 from jobs.domains.text.splitting import KEPT_KEYS, key_of
 
 NUM_EXAMPLES = 5

@@ -26,15 +26,6 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Bad:
-    """A record that cannot be used, and why."""
-
-    cause: str
-    place: str
-    after: int = 0
-
-
-@dataclass(frozen=True)
 class Layout:
     """The parts of `data:` that say how files are read."""
 

@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.domains.encodings import decode, read_blocks
 from jobs.domains.files import DataError, open_raw, open_source
-from jobs.domains.text.encodings import decode, read_blocks
-from jobs.domains.text.records import Bad, Document, Reading
+from jobs.domains.records.record import Bad
+from jobs.domains.text.records import Document, Reading
 
 csv.field_size_limit(1 << 30)  # a cell holds a document; Python's own limit is 128 KiB
 
