@@ -43,8 +43,10 @@ class Split(Section):
     test: Part = 0.1
     """Share of the records, or path or URI of them, that the gate reads; 0% for text
     generation and masked-lm."""
-    by: str | None = None
+    by: Column | None = None
     """Column whose records stay together on one side, such as a customer."""
+    time: Column | None = None
+    """Column of times, numbers or ISO dates: the newest records are those kept back."""
 
 
 class Tokenizer(Section):

@@ -75,6 +75,8 @@ def _split(_: Spec, __: str, model: ModelSpec) -> Findings:
     shares = [part for part in (split.validation, split.test) if isinstance(part, float)]
     if sum(shares) >= 1:
         yield "validation and test leave nothing to train on", ("data", "split")
+    if split.by is not None and split.time is not None:
+        yield "by and time are both given; keep one", ("data", "split", "time")
     if split.validation == 0 and model.train.patience:
         yield (
             "patience needs a validation part, and data.split.validation is 0%",

@@ -71,10 +71,11 @@ class GenerationPreparation:
         self.vocabulary: Vocabulary | None = None
         self._packer: Packer | None = None
         self._counts: dict[str, Counter[str]] = {}
-        if data.split.by:
-            raise DataError(
-                "data.split.by: text generation splits by whole documents; leave it out"
-            )
+        for key in ("by", "time"):
+            if getattr(data.split, key) is not None:
+                raise DataError(
+                    f"data.split.{key}: text generation splits by whole documents; leave it out"
+                )
 
     def sources(self) -> list[Source]:
         found = find_sources(self.data.source, SUFFIXES, store=self.store)
