@@ -21,7 +21,7 @@ from jobs.submissions import submit
 from tests.trainings import MODEL
 
 OBJECT_STORE_BYTES = 100 * 2**20
-TIMEOUT_S = 900.0
+TIMEOUT_S = 3600.0
 
 
 @contextmanager
@@ -38,17 +38,18 @@ def own_cluster(spec: Spec, state: Path) -> Iterator[Connection]:
             os.environ["XDG_STATE_HOME"] = before
 
 
-def open_run(spec: Spec, again: bool = False) -> Run:
-    """The run that training the spec's model is."""
+def open_run(spec: Spec, again: bool = False, name: str = MODEL) -> Run:
+    """The run that training a model of the spec is."""
     storage = open_storage(spec.cluster.storage, spec.name)
-    model = spec.model(MODEL)
+    model = spec.model(name)
     digest = train_digest(model, find_data_digest(model, lambda line: None))
-    return Run.open(storage, MODEL, "train", digest, again)
+    return Run.open(storage, name, "train", digest, again)
 
 
 def start_run(connection: Connection, spec: Spec, run: Run, until: str = "train") -> str:
     """Submit a job for the run as ``slipway train`` does; the job's id."""
-    arguments = ["jobs.pretrain", SPEC_FILE, MODEL, "--until", until, "--run", run.id]
+    name = run.info()["model"]
+    arguments = ["jobs.pretrain", SPEC_FILE, name, "--until", until, "--run", run.id]
     return submit(connection, spec, run, arguments)
 
 
@@ -59,9 +60,15 @@ def finish(connection: Connection, job: str) -> None:
         raise AssertionError(f"{job} {state.status}: {state.message[-2000:]}")
 
 
-def train(connection: Connection, spec: Spec, again: bool = False, until: str = "train") -> Run:
-    """Train the spec's model from submission to result."""
-    run = open_run(spec, again)
+def train(
+    connection: Connection,
+    spec: Spec,
+    again: bool = False,
+    until: str = "train",
+    name: str = MODEL,
+) -> Run:
+    """Train a model of the spec from submission to result."""
+    run = open_run(spec, again, name)
     finish(connection, start_run(connection, spec, run, until))
     return run
 

@@ -16,10 +16,10 @@ from cluster.storage import open_storage
 from jobs.loop import Task, Worker
 from jobs.prepare import prepare
 from jobs.runs import Run, joined_metrics
+from tests.bench.samples import SAMPLES
 
 MODEL = "m"
 STAGES = (0, 1, 2, 3)
-SMALL = {"type": "gpt", "layers": 2, "heads": 4, "width": 64, "context": 64}
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,15 @@ def write_spec(
     network: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     name: str = "bench",
+    sample: str = "language",
 ) -> Spec:
     """Write cluster.yaml into ``folder``, with its storage beside it, and load it.
 
-    By default a small GPT on the documentation of the Python that runs.
+    By default a small GPT on the documentation of the Python that runs; ``sample`` names others.
     """
-    model = {
-        "domain": "text",
-        "task": "generation",
-        "data": {"source": "builtin:python-docs", "tokenizer": {"type": "bpe", "size": 512}}
-        | (data or {}),
-        "network": SMALL | (network or {}),
-        "train": train,
-    }
+    model = dict(SAMPLES[sample]) | {"train": train}
+    model["network"] = model["network"] | (network or {})
+    model["data"] = model["data"] | (data or {})
     cluster = {"storage": "./store", "pools": [{"name": "cpu", "cpus": 2}]}
     document = {"name": name, "cluster": cluster, "models": {MODEL: model}}
     folder.mkdir(parents=True, exist_ok=True)

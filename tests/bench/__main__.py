@@ -10,7 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.bench.quality import BOUNDS
 from tests.bench.result import Result
+from tests.bench.samples import SAMPLES
 from tests.bench.table import load_results, machine, write_results
 
 ROWS = {
@@ -22,6 +24,13 @@ ROWS = {
     "input": "tests.bench.feeding",
     "learns": "tests.bench.learns",
 }
+ROWS |= {
+    f"{row}-{domain}": f"tests.bench.{row}"
+    for domain in SAMPLES
+    if domain != "language"
+    for row in ("parity", "bundle", "resume")
+}
+ROWS |= {f"quality-{model}": "tests.bench.quality" for model in BOUNDS}
 
 
 def main(names: list[str]) -> int:
@@ -40,12 +49,15 @@ def main(names: list[str]) -> int:
 def measured(name: str) -> dict[str, Any]:
     """Measure one row in a folder of its own; an error is a figure that does not hold."""
     row: Any = import_module(ROWS[name])
-    print(f"{name}: {row.CLAIM}", flush=True)
-    began = time.monotonic()
+    sample = name.partition("-")[2]
+    options = {"sample": sample} if sample else {}
+    claim = f"{row.CLAIM}, {sample}" if sample else row.CLAIM
+    print(f"{name}: {claim}", flush=True)
+    began, say = time.monotonic(), lambda line: print(f"  {line}", flush=True)
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
         os.environ["SLIPWAY_CACHE"] = f"{folder}/cache"
         try:
-            result: Result = row.measure(Path(folder), lambda line: print(f"  {line}", flush=True))
+            result: Result = row.measure(Path(folder), say, **options)
         except Exception as error:  # the other rows are still to be measured
             reason = str(error).strip().splitlines() or [type(error).__name__]
             print(error, file=sys.stderr)
@@ -56,7 +68,7 @@ def measured(name: str) -> dict[str, Any]:
         f"{name}: {result.figure}; bound: {result.bound}: {verdict} ({seconds:.0f} s)", flush=True
     )
     return {
-        "claim": row.CLAIM,
+        "claim": claim,
         "how": row.HOW,
         "bound": result.bound,
         "figure": result.figure,

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
-from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from cluster.spec import Spec
 from cluster.storage import open_storage
+from jobs.domains import open_domain
+from jobs.engine import DTYPES
 from jobs.loop import Worker
+from jobs.prepared import PreparedData
 from jobs.runs import Run
 from tests.bench.result import Result, Say
 from tests.process_group import run_group
@@ -20,8 +23,9 @@ from tests.trainings import MODEL, STAGES, Case, prepare_data, train_cases, writ
 
 CLAIM = "the bundle is the model"
 HOW = (
-    "logits of the published version in AutoModelForCausalLM.from_pretrained against the engine's "
-    "in memory, stages 0 to 3, 1 and 2 workers, fp32 and bf16; largest difference"
+    "what the published version, restored from its files, makes of each record (nats, and logits "
+    "in AutoModelForCausalLM for a language model) against the engine's network in memory, "
+    "stages 0 to 3, 1 and 2 workers, fp32 and bf16; largest difference"
 )
 LIMIT = 1e-6
 ROWS = 4
@@ -32,7 +36,8 @@ def measure(
     say: Say,
     groups: tuple[int, ...] = (1, 2),
     precisions: tuple[str, ...] = ("fp32", "bf16"),
-    style: str = "gpt2",
+    network: dict[str, Any] | None = None,
+    sample: str = "language",
 ) -> Result:
     """Train a few steps in every combination and compare what was published."""
     cases = [Case(stage, precision) for precision in precisions for stage in STAGES]
@@ -41,11 +46,12 @@ def measure(
     torch.set_num_threads(1)  # as in the workers: sums are taken in the same order
     for workers in groups:
         train = {"steps": 4, "global_batch": 8, "workers": workers, "checkpoint": {"every": 2}}
-        spec = write_spec(folder / str(workers), train, {"style": style})
-        ranks = run_group(train_cases, workers, spec, prepare_data(spec), cases, logits)
+        spec = write_spec(folder / str(workers), train, network, sample=sample)
+        data = prepare_data(spec)
+        ranks = run_group(train_cases, workers, spec, data, cases, outcomes)
         for case, expected in zip(cases, ranks[0], strict=True):
             name = f"{case.precision}, stage {case.stage}, {workers} workers"
-            differences[name] = difference(spec, case, expected)
+            differences[name] = difference(spec, data, case, expected)
             say(f"{name}: {differences[name]:.1e}")
     worst = max(differences.values())
     return Result(
@@ -57,24 +63,38 @@ def measure(
 
 
 @torch.no_grad()
-def logits(worker: Worker) -> dict[str, Any]:
-    """What the engine answers in memory after training; collective."""
-    rows = worker.domain.collate(worker.rows.slice(0, ROWS))
+def outcomes(worker: Worker) -> dict[str, Any]:
+    """What the engine makes of some records in memory after training; collective."""
+    batch = worker.domain.collate(worker.rows.slice(0, ROWS))
     network = worker.engine.network
     network.eval()
-    answer: Tensor = network(input_ids=rows["input_ids"], use_cache=False).logits
-    return {"tokens": rows["input_ids"], "logits": answer, "norm": answer.float().norm().item()}
+    found: dict[str, Any] = dict(worker.domain.outcomes(network, batch))
+    if worker.model.task == "generation":
+        found["logits"] = network(input_ids=batch["input_ids"], use_cache=False).logits.float()
+    return found
 
 
 @torch.no_grad()
-def difference(spec: Spec, case: Case, expected: dict[str, Any]) -> float:
-    """Largest absolute difference of the published version's logits; inf where types differ."""
+def difference(spec: Spec, data: str, case: Case, expected: dict[str, Any]) -> float:
+    """Largest absolute difference of the published version; inf where precisions differ."""
     storage = open_storage(spec.cluster.storage, spec.name)
     result = Run(storage, case.run).result()
     assert result is not None
     folder = storage.local_path(f"models/{MODEL}/{result['version']}")
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
-    answer = network(input_ids=expected["tokens"], use_cache=False).logits
-    if answer.dtype != expected["logits"].dtype or not expected["norm"]:
+    assert folder is not None
+    domain = open_domain(spec.model(MODEL), folder)
+    network = domain.restore(folder).eval()
+    rows = PreparedData(storage, data).rows("train")
+    assert rows is not None
+    batch = domain.collate(rows.slice(0, ROWS))
+    found: dict[str, Any] = dict(domain.outcomes(network, batch))
+    if "logits" in expected:
+        plain: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        found["logits"] = plain(input_ids=batch["input_ids"], use_cache=False).logits.float()
+    if next(network.parameters()).dtype != DTYPES[case.precision] or not expected["nats"].any():
         return float("inf")
-    return float((answer.float() - expected["logits"].float()).abs().max())
+    return max(_largest(found[name], values) for name, values in expected.items())
+
+
+def _largest(found: Any, expected: Any) -> float:
+    return float(np.abs(np.asarray(found) - np.asarray(expected)).max(initial=0.0))

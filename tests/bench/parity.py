@@ -22,10 +22,11 @@ HOW = "loss curves of 50 steps, 2 workers, fp32, dropout 0.1; largest difference
 LIMIT = 1e-4
 
 
-def measure(folder: Path, say: Say, steps: int = 50) -> Result:
+def measure(folder: Path, say: Say, steps: int = 50, sample: str = "language") -> Result:
     """Train at every stage in one process group and compare all pairs of curves."""
     train = {"steps": steps, "global_batch": 16, "micro_batch": 4, "workers": 2}
-    spec = write_spec(folder, train, {"width": 128, "dropout": 0.1})
+    larger = {"width": 128, "dropout": 0.1} if sample == "language" else {}
+    spec = write_spec(folder, train, larger, sample=sample)
     cases = [Case(stage) for stage in STAGES]
     run_group(train_cases, 2, spec, prepare_data(spec), cases)
     curves = {case.stage: curve(spec, case.run) for case in cases}

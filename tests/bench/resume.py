@@ -28,7 +28,14 @@ HOW = (
 LIMIT = 1e-5
 
 
-def measure(folder: Path, say: Say, steps: int = 50, at: int = 25, every: int = 10) -> Result:
+def measure(
+    folder: Path,
+    say: Say,
+    steps: int = 50,
+    at: int = 25,
+    every: int = 10,
+    sample: str = "language",
+) -> Result:
     """Train twice on a cluster of its own, the second time with a kill."""
     settings = {
         "steps": steps,
@@ -39,7 +46,8 @@ def measure(folder: Path, say: Say, steps: int = 50, at: int = 25, every: int = 
         "zero": {"stage": 2},
         "checkpoint": {"every": every},
     }
-    spec = write_spec(folder, settings, {"dropout": 0.1, "width": 128}, name="resume")
+    larger = {"width": 128, "dropout": 0.1} if sample == "language" else {}
+    spec = write_spec(folder, settings, larger, name="resume", sample=sample)
     with own_cluster(spec, folder / "state") as connection:
         whole = train(connection, spec)
         say(f"{whole.id}: {steps} steps without interruption")

@@ -61,18 +61,46 @@ def render(results: dict[str, dict[str, Any]]) -> str:
         "|---" * 8 + "|",
     ]
     for name, row in results.items():
+        if name.startswith("quality-"):
+            continue
         holds = "yes" if row["holds"] else "**no**"
         cells = [row["claim"], row["how"], row["bound"], row["figure"], holds, row["date"]]
         cells += [f"{row['seconds']:.0f}", f"`make bench ROW={name}`"]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     text = HEAD + "\n".join(lines) + "\n\n" + _machines(results)
     table = results.get("memory", {}).get("details", {}).get("table")
-    return text + (_memory(table) if table else "")
+    return text + _quality(results) + (_memory(table) if table else "")
+
+
+def _quality(results: dict[str, dict[str, Any]]) -> str:
+    """Quality on public data, a line a model of quality.yaml."""
+    rows = {name: row for name, row in results.items() if name.startswith("quality-")}
+    if not rows:
+        return ""
+    lines = [
+        "\n## Quality\n",
+        f"{next(iter(rows.values()))['how']}. The baseline learned from the same training part.\n",
+        "| model | result | must | stretch | holds | baseline | records | date | command |",
+        "|---" * 9 + "|",
+    ]
+    for name, row in rows.items():
+        details = row["details"]
+        first = (details.get("runs") or [{}])[0]
+        baseline = first.get("baseline") or {}
+        figure = baseline.get(details.get("metric", ""), float("nan"))
+        cells = [name.partition("-")[2], row["figure"], details.get("must", row["bound"])]
+        cells += [details.get("stretch", ""), "yes" if row["holds"] else "**no**"]
+        cells += [f"{figure:.4f} ({baseline.get('name', 'none')})", first.get("count", "")]
+        cells += [row["date"], f"`make bench ROW={name}`"]
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _machines(results: dict[str, dict[str, Any]]) -> str:
     by_machine: dict[str, list[str]] = {}
     for name, row in results.items():
+        if name.startswith("quality-"):
+            continue
         by_machine.setdefault(row["machine"], []).append(name)
     return "".join(f"Machine of {', '.join(rows)}: {name}.\n" for name, rows in by_machine.items())
 
