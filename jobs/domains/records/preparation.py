@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +15,12 @@ import pyarrow as pa
 
 from jobs.domains import Block
 from jobs.domains.files import DataError, Source, digest_of, find_sources
+from jobs.domains.records import catalog as catalogs
+from jobs.domains.records.catalog import Catalog, Notes
+from jobs.domains.records.dividing import LEFT_OUT, SPLITS, Division, check, counts_of, divide
+from jobs.domains.records.dropping import Dropped
 from jobs.domains.records.record import Bad, Record
+from jobs.domains.records.tables import Row, read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,13 +28,18 @@ if TYPE_CHECKING:
     from cluster.spec import ModelSpec
     from cluster.storage import Storage
 
-SPLITS = ("train", "validation", "test")
 LABELS = "labels.json"
+PIECES = 16
+PIECE_RECORDS = 4096
+"""Data are cut into so many pieces at most, none of fewer records than this but the last."""
 BLOCK_RECORDS = 512
+BLOCK_BYTES = 8 << 20
+Piece = list[tuple[int, int, int]]
+"""(file, start, stop): records start <= i < stop of a file; several where files are small."""
 
 
 class RecordPreparation:
-    """See `jobs.domains.Preparation`; a task subclasses it and gives the methods below."""
+    """See `jobs.domains.Preparation`; a task subclasses it and gives the first few methods."""
 
     suffixes: ClassVar[frozenset[str]]
     """Of the files that are read from folders."""
@@ -43,11 +53,11 @@ class RecordPreparation:
         self.pretrained, self.store = pretrained, store
         self.labels: list[str] = []
         """Names of the classes, in order; known after `plan`."""
-        self.num_pieces = 0
-        self._pieces: list[tuple[int, int, int]] = []
+        self.pieces: list[Piece] = []
+        self._catalog: Catalog | None = None
+        self._division: Division | None = None
+        self._told = ""
         self._counts: dict[str, Counter[str]] = {}
-
-    # What a task gives
 
     def read(
         self, source: Source, start: int = 0, stop: int | None = None
@@ -80,7 +90,19 @@ class RecordPreparation:
         """What the manifest says of a file, such as {"form", "encoding"}."""
         return {}
 
-    # What jobs.prepare calls
+    def read_rows(
+        self, source: Source, content: str, start: int = 0, stop: int | None = None
+    ) -> Iterator[Record | Bad]:
+        """`read` for a table whose role `content` is the text; the label's column by `label`."""
+        for row in read_table(source, self.columns(content), self.data.encoding, start, stop):
+            yield row if isinstance(row, Bad) else record_of(row, content)
+
+    def columns(self, content: str) -> dict[str, str | int]:
+        """Roles to columns: `content` and label (of these names by default), group and time."""
+        split = self.data.split
+        wanted = {"group": split.by, "time": split.time}
+        found = {content: content} | ({"label": "label"} if self.has_labels else {})
+        return {**found, **self.data.columns, **{r: c for r, c in wanted.items() if c is not None}}
 
     def sources(self) -> list[Source]:
         found = find_sources(self.data.source, self.suffixes, store=self.store)
@@ -93,12 +115,10 @@ class RecordPreparation:
 
     def settings(self) -> dict[str, Any]:
         split = self.data.split
-        shares = {
-            part: "files" if isinstance(share, str) else share
-            for part, share in (("validation", split.validation), ("test", split.test))
-        }
+        parts = {"validation": split.validation, "test": split.test}
+        shares = {p: "files" if isinstance(share, str) else share for p, share in parts.items()}
         return {
-            "split": shares | {"by": split.by},
+            "split": shares | {"by": split.by, "time": split.time},
             "seed": self.data.seed,
             "columns": dict(self.data.columns),
             "encoding": self.data.encoding,
@@ -106,97 +126,78 @@ class RecordPreparation:
         }
 
     def inspect(self, source: Source) -> dict[str, Any]:
-        names: dict[str, int] = {}
-        digests, labels, dropped = bytearray(), [], Counter[str]()
-        examples: list[str] = []
-        total = hashlib.sha256()
+        notes, dropped, content = Notes(), Dropped(), hashlib.sha256()
+        split = self.data.split
         for record in self.read(source):
-            if isinstance(record, Bad):
-                dropped[record.kind] += 1
-                if len(examples) < 5:
-                    examples.append(f"{record.place}: {record.cause}")
-                digests += bytes(8)
-                labels.append(-2)
+            checked = self._checked(record)
+            if isinstance(checked, Bad):
+                dropped.add(checked)
+                notes.add_bad()
                 continue
-            digest = hashlib.blake2b(self.identity(record), digest_size=8).digest()
-            digests += digest
-            total.update(digest + (record.label or "").encode())
-            labels.append(
-                -1 if record.label is None else names.setdefault(record.label, len(names))
-            )
+            digest = catalogs.digest_of(self.identity(checked))
+            time = None if split.time is None else catalogs.parse_time(checked.time or 0.0)
+            label = checked.label.strip() if self.has_labels and checked.label else None
+            notes.add(digest, label, checked.group, time)
+            content.update(digest + (label or "").encode("utf-8", "surrogatepass"))
         return {
-            "sha256": total.hexdigest() if source.is_builtin else digest_of(source),
-            "names": list(names),
-            "digests": b64encode(digests).decode(),
-            "labels": b64encode(np.asarray(labels, np.int32).tobytes()).decode(),
-            "dropped": dict(dropped),
-            "examples": examples,
+            "sha256": content.hexdigest() if source.is_builtin else digest_of(source),
+            "dropped": dict(dropped.counts),
+            "examples": dropped.examples,
+            **notes.dump(split.by is not None, split.time is not None),
             **self.describe(source),
         }
 
     def plan(self, inspections: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        names = sorted({name for found in inspections for name in found["names"]}, key=_order)
-        self.labels = names
-        numbers = {name: i for i, name in enumerate(names)}
-        digests, labels, parts = [], [], []
-        self._starts = [0]
-        for source, found in zip(self._sources, inspections, strict=True):
-            own = np.frombuffer(b64decode(found["labels"]), np.int32)
-            table = np.asarray([numbers[name] for name in found["names"]] + [-2, -1], np.int32)
-            labels.append(table[own])
-            digests.append(np.frombuffer(b64decode(found["digests"]), np.uint64))
-            parts.append(np.full(own.size, SPLITS.index(source.part) if source.part else -1))
-            self._starts.append(self._starts[-1] + own.size)
-        self._labels = np.concatenate(labels)
-        split = self._divide(np.concatenate(digests), np.concatenate(parts))
-        self._split = split
-        self._pieces = [
-            (i, start, min(start + 8192, size))
-            for i, size in enumerate(np.diff(self._starts).tolist())
-            for start in range(0, size, 8192)
-        ]
-        self.num_pieces = len(self._pieces)
-        dropped: Counter[str] = Counter()
+        catalog = Catalog([source.part for source in self._sources], inspections)
+        dropped = Dropped()
         for found in inspections:
-            dropped.update(found["dropped"])
-        counts = {
-            name: {s: int(((split == i) & (self._labels == k)).sum()) for i, s in enumerate(SPLITS)}
-            for k, name in enumerate(names)
+            dropped.include(found["dropped"], found["examples"])
+        num_good = int((catalog.labels != catalogs.BAD).sum())
+        if not num_good:
+            raise DataError(_nothing(dropped))
+        dropped.check(num_good, self.data.max_bad)
+        self._catalog = catalog
+        division = divide(catalog, self.data.split, self.data.seed, dropped, self._locate)
+        num_good = int((division.sides >= 0).sum()) + division.duplicates
+        counts = dropped.check(num_good, self.data.max_bad)
+        check(catalog, division.sides, self.data.split, self.has_labels)
+        self._division, self.labels = division, catalog.names
+        self.pieces = cut(catalog.starts)
+        self._told = _told(dropped, num_good, division)
+        return {
+            "dropped": counts,
+            "examples": dropped.examples,
+            "duplicates": division.duplicates,
+            "contradictions": division.contradictions,
+            "labels": counts_of(catalog, division.sides),
         }
-        examples = [text for found in inspections for text in found["examples"]][:5]
-        return {"dropped": dict(dropped), "labels": counts, "duplicates": 0, "examples": examples}
 
-    def _divide(self, digests: NDArray[Any], parts: NDArray[Any]) -> NDArray[np.int8]:
-        split = np.where(parts >= 0, parts, 0).astype(np.int8)
-        order = np.argsort(digests, kind="stable")
-        for label in range(-1, len(self.labels)):
-            own = order[(self._labels[order] == label) & (parts[order] < 0)]
-            start = 0
-            for i, share in ((1, self.data.split.validation), (2, self.data.split.test)):
-                if isinstance(share, float) and share:
-                    many = max(round(share * own.size), int(own.size > 2))
-                    split[own[start : start + many]] = i
-                    start += many
-        split[self._labels == -2] = -1
-        return split
+    @property
+    def num_pieces(self) -> int:
+        return len(self.pieces)
 
     def fit(self, folder: Path, report: Callable[[str], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        if self.labels:
+        if self._told:
+            report(self._told)
+        if self.has_labels:
             text = json.dumps(self.labels, ensure_ascii=False)
             (folder / LABELS).write_text(text, "utf-8")
         self.learn(self._training_records, folder, report)
 
     def encode(self, piece: int) -> Iterator[Block]:
-        held: dict[int, list[tuple[Record, int]]] = {0: [], 1: [], 2: []}
-        for split, record, label in self._records(piece):
-            held[split].append((record, label))
-            if len(held[split]) == BLOCK_RECORDS:
-                yield self._block(split, held[split])
-                held[split] = []
-        for split, pairs in held.items():
+        held: dict[int, list[tuple[Record, int]]] = {side: [] for side in range(len(SPLITS))}
+        sizes = dict.fromkeys(held, 0)
+        for file, start, stop in self.pieces[piece]:
+            for side, record, label in self._records(file, start, stop):
+                held[side].append((record, label))
+                sizes[side] += len(record.content)
+                if len(held[side]) == BLOCK_RECORDS or sizes[side] > BLOCK_BYTES:
+                    yield self._block(side, held[side], sizes[side])
+                    held[side], sizes[side] = [], 0
+        for side, pairs in held.items():
             if pairs:
-                yield self._block(split, pairs)
+                yield self._block(side, pairs, sizes[side])
 
     def pack(self, blocks: Iterable[Block]) -> Iterator[tuple[str, pa.RecordBatch]]:
         self._counts = {split: Counter(rows=0, bytes=0) for split in SPLITS}
@@ -207,29 +208,90 @@ class RecordPreparation:
     def counts(self) -> dict[str, dict[str, int]]:
         return {split: dict(counts) for split, counts in self._counts.items()}
 
-    def _block(self, split: int, pairs: list[tuple[Record, int]]) -> Block:
-        rows = self.rows([r for r, _ in pairs], np.asarray([n for _, n in pairs], np.int64))
-        if rows.num_rows != len(pairs):
-            raise DataError("internal: rows are not one for each record")
-        size = sum(len(record.content) for record, _ in pairs)
-        return Block(SPLITS[split], rows, {"rows": rows.num_rows, "bytes": size})
+    def _checked(self, record: Record | Bad) -> Record | Bad:
+        """The same record, or what is wrong with it."""
+        if isinstance(record, Bad):
+            return record
+        if not record.content or (isinstance(record.content, str) and record.content.isspace()):
+            return Bad("empty", record.place)
+        if self.has_labels and not (record.label and record.label.strip()):
+            return Bad("no label", record.place)
+        split = self.data.split
+        if split.by is not None and not record.group:
+            return Bad(f"nothing in {split.by!r} to split by", record.place)
+        if split.time is not None:
+            try:
+                catalogs.parse_time("" if record.time is None else record.time)
+            except (ValueError, OverflowError):
+                cause = f"no time in {split.time!r} ({str(record.time)[:40]!r} is neither a number "
+                return Bad(cause + "nor an ISO date)", record.place)
+        return record
 
-    def _records(self, piece: int) -> Iterator[tuple[int, Record, int]]:
-        """(split, record, label) of a piece, without those that are left out."""
-        i, start, stop = self._pieces[piece]
-        at = self._starts[i] + start
-        for number, record in enumerate(self.read(self._sources[i], start, stop), at):
-            if isinstance(record, Record) and self._split[number] >= 0:
-                yield int(self._split[number]), record, int(self._labels[number])
+    def _block(self, side: int, pairs: list[tuple[Record, int]], size: int) -> Block:
+        labels = np.asarray([label for _, label in pairs], np.int64)
+        rows = self.rows([record for record, _ in pairs], labels)
+        assert rows.num_rows == len(pairs), "one row for each record"
+        return Block(SPLITS[side], rows, {"rows": rows.num_rows, "bytes": size})
+
+    def _records(
+        self, file: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, Record, int]]:
+        """(side, record, label) of a file, without those that are left out."""
+        assert self._catalog is not None
+        assert self._division is not None
+        first = self._catalog.starts[file] + start
+        for number, record in enumerate(self.read(self._sources[file], start, stop), first):
+            side = int(self._division.sides[number])
+            if side != LEFT_OUT and isinstance(record, Record):
+                yield side, record, int(self._catalog.labels[number])
 
     def _training_records(self) -> Iterator[Record]:
-        for piece in range(self.num_pieces):
-            yield from (record for split, record, _ in self._records(piece) if split == 0)
+        for file in range(len(self._sources)):
+            yield from (record for side, record, _ in self._records(file) if side == 0)
+
+    def _locate(self, number: int) -> str:
+        """Where a record stands, by reading its file again."""
+        assert self._catalog is not None
+        file = int(np.searchsorted(self._catalog.starts, number, side="right")) - 1
+        at = number - self._catalog.starts[file]
+        return next(self.read(self._sources[file], at, at + 1)).place
 
 
-def _order(name: str) -> tuple[int, float, str]:
-    """Numbers by their value, before all else by text."""
-    try:
-        return 0, float(name), name
-    except ValueError:
-        return 1, 0.0, name
+def record_of(row: Row, content: str) -> Record:
+    """A row of a table as a record; roles that have no field of their own are `extra`."""
+    cells = dict(row.cells)
+    known = {name: cells.pop(name, None) for name in ("label", "group", "time")}
+    return Record(cells.pop(content), place=row.place, extra=cells, **known)
+
+
+def cut(starts: Sequence[int]) -> list[Piece]:
+    """Pieces of about equal size: parts of large files, several small files together."""
+    size = max(PIECE_RECORDS, -(-starts[-1] // PIECES))
+    pieces: list[Piece] = []
+    room = 0
+    for file, (begin, end) in enumerate(pairwise(starts)):
+        start = 0
+        while start < end - begin:
+            if not room:
+                pieces.append([])
+                room = size
+            many = min(room, end - begin - start)
+            pieces[-1].append((file, start, start + many))
+            start, room = start + many, room - many
+    return pieces
+
+
+def _nothing(dropped: Dropped) -> str:
+    if not dropped.total:
+        return "data.source holds no records; check that it is the file that you mean"
+    return f"data.source: no record can be used ({dropped}); the first:{dropped.told()}"
+
+
+def _told(dropped: Dropped, num_good: int, division: Division) -> str:
+    """One line for the screen on what was left out."""
+    parts = [dropped.line(num_good)] if dropped.total else []
+    if division.duplicates:
+        parts.append(f"{division.duplicates:,} duplicates kept once")
+    if division.contradictions:
+        parts.append(f"{division.contradictions:,} of them with contradicting labels")
+    return "; ".join(parts)
