@@ -61,7 +61,8 @@ class Version:
     @property
     def held_back(self) -> dict[str, Any] | None:
         """The evaluation on held-back data, on the test split where there is one."""
-        found = {e.get("split"): e for e in self.evaluations.values()}
+        own = self.bundle.get("data")
+        found = {e.get("split"): e for e in self.evaluations.values() if e.get("data", own) == own}
         return found.get("test") or found.get("validation")
 
     @property
@@ -267,6 +268,7 @@ def _version(storage: Storage, model: str, number: int, named: Mapping[str, int]
     evaluations = {
         Path(entry.path).stem: storage.read_json(entry.path)
         for entry in storage.list(f"{path}/evaluations")
+        if entry.path.endswith(".json")
     }
     held = tuple(name for name, target in named.items() if target == number)
     return Version(model, number, storage.read_json(f"{path}/{MANIFEST}"), held, evaluations)

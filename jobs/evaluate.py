@@ -6,162 +6,173 @@ ray job submit --working-dir . -- python -m jobs.evaluate cluster.yaml assistant
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
 from cluster.spec import Pretrained, Spec, load, parse_model
 from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, fetch_bundle, record_evaluation, resolve
-from jobs.domains import Domain, Outcomes, open_domain
-from jobs.feed import to_device
+from jobs.domains import Domain, open_domain
+from jobs.domains.details import Detail, Examples, Shown
+from jobs.examination import Examination, examine
+from jobs.incumbents import of_other
+from jobs.intervals import intervals
 from jobs.logbook import Logbook
-from jobs.prepared import HELD_BACK, PreparedData, held_back_split
-from jobs.rows import Rows
-from jobs.runs import Run
-from jobs.scoring import joined
+from jobs.markup import clean
+from jobs.plots import number
+from jobs.report import Report, render
+from jobs.runs import Run, joined_metrics
+from jobs.scored import Scored, named, own, training
 from jobs.session import Session, say, spec_root
 
-BATCH_SIZE = 16
-LATENCY_RECORDS = 200
-# A baseline learns its few numbers from this much of the data as well as from all of it.
-BASELINE_BATCHES = 20_000
+MOST_TEXT = 300
 
 
-def evaluate(spec: Spec, reference: str, data: str | None = None) -> dict[str, Any]:
-    """Return and keep ``{"model", "version", "split", "metrics", "count", "baseline", "device"}``.
+def evaluate(
+    spec: Spec, reference: str, data: str | None = None, like: str | None = None
+) -> dict[str, Any]:
+    """Keep and return the evaluation, with a report beside it.
 
-    Without ``data``: the test split that the version's data held back, else its validation split.
+    Without ``data``: on the test split that the version's data held back, else its validation
+    split; with ``like``, on that of another version. ``{"model", "version", "split", "data",
+    "metrics", "intervals", "count", "records", "baseline", "device", "details", "worst"}``.
     """
     storage = open_storage(spec.cluster.storage, spec.name)
     version = resolve(storage, reference)
+    domain, folder = _opened(storage, version)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = domain.restore(folder).to(device)
+    scored = _scored(storage, version, domain, data, like)
+    baseline = _baseline(storage, version, domain, scored)
+    found = examine(domain, network, scored.batches, device)
+    metrics = domain.metrics(found.outcomes)
+    details, worst = domain.details(found.outcomes), found.mistakes.show()
+    evaluation: dict[str, Any] = {
+        "model": version.model,
+        "version": version.number,
+        "split": scored.split,
+        "held_back": scored.held_back,
+        "data": scored.data,
+        "metrics": _finite(metrics | found.latency),
+        "intervals": intervals(domain.metrics, found.outcomes),
+        "count": found.units,
+        "records": _num_records(found),
+        "metric": version.bundle.get("metric"),
+        "baseline": baseline,
+        "device": _device(device),
+        "time": time.time(),
+        "report": f"{version.path}/evaluations/{scored.name}.html",
+    }
+    page = Report(evaluation, version.bundle, details, worst, _curve(storage, version))
+    storage.write(evaluation["report"], render(page).encode())
+    evaluation["details"] = [_written(detail) for detail in details]
+    evaluation["worst"] = [_line(shown) for shown in worst]
+    record_evaluation(storage, version, scored.name, evaluation)
+    return evaluation
+
+
+def _opened(storage: Storage, version: Version) -> tuple[Domain, Path]:
     folder = fetch_bundle(storage, version)
     model = parse_model(version.bundle["spec"])
     # The bundle is its own start: where the spec names no context, its config.json does.
     start = folder if isinstance(model.network, Pretrained) else None
-    domain = open_domain(model, folder, start)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = domain.restore(folder).to(device)
-    split, batches = _batches(storage, version, domain, data)
-    baseline = _baseline(storage, version, domain, split)
-    metrics, count = _score(domain, network, batches, device)
-    report = {
-        "model": version.model,
-        "version": version.number,
-        "split": split,
-        "metrics": metrics,
-        "count": count,
-        "baseline": baseline,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-    }
-    record_evaluation(storage, version, _name(split, version), report)
-    return report
+    return open_domain(model, folder, start), folder
 
 
-def _batches(
-    storage: Storage, version: Version, domain: Domain, data: str | None
-) -> tuple[str, Iterator[dict[str, NDArray[Any]]]]:
+def _scored(
+    storage: Storage, version: Version, domain: Domain, data: str | None, like: str | None
+) -> Scored:
     if data is not None:
-        return data, domain.read([data], BATCH_SIZE)
-    prepared = PreparedData(storage, version.bundle["data"])
-    split = held_back_split(prepared.manifest)
-    rows = prepared.rows(split) if split else None
-    if split is not None and rows is not None:
-        starts = range(0, len(rows), BATCH_SIZE)
-        return split, (rows.slice(start, start + BATCH_SIZE) for start in starts)
-    raise ValueError(f"{version.name} was trained without held-back data; name some with --data")
+        return named(storage, version, domain, data)
+    other = resolve(storage, like) if like else version
+    if other.bundle["data"] == version.bundle["data"]:
+        return own(storage, version)
+    return of_other(storage, version, domain, other)
 
 
 def _baseline(
-    storage: Storage, version: Version, domain: Domain, split: str
+    storage: Storage, version: Version, domain: Domain, scored: Scored
 ) -> dict[str, Any] | None:
     """A simple model of the same training rows on the held-back split; None on other data."""
-    if split not in HELD_BACK:
+    if not scored.held_back or scored.data != version.bundle["data"]:
         return None
-    prepared = PreparedData(storage, version.bundle["data"])
-    return domain.baseline(_spread(prepared.rows("train")), _spread(prepared.rows(split)))
+    batches = training(storage, version, scored.split)
+    return _finite(domain.baseline(*batches)) if batches else None
 
 
-def _spread(rows: Rows | None) -> Iterator[dict[str, NDArray[Any]]]:
-    """Batches from all over the split, at most BASELINE_BATCHES of them."""
-    size = len(rows) if rows is not None else 0
-    stride = max(BATCH_SIZE, size // BASELINE_BATCHES)
-    for start in range(0, size, stride):
-        assert rows is not None
-        yield rows.slice(start, start + BATCH_SIZE)
+def _curve(storage: Storage, version: Version) -> list[dict[str, Any]]:
+    return joined_metrics(Run(storage, str(version.bundle.get("run"))))
 
 
-@torch.no_grad()
-def _score(
-    domain: Domain,
-    network: nn.Module,
-    batches: Iterator[dict[str, NDArray[Any]]],
-    device: torch.device,
-) -> tuple[dict[str, float], int]:
-    """Return the metrics, with the latency of single records, and how many units were scored."""
-    network.eval()
-    found: list[Outcomes] = []
-    count, kept = 0, None
-    for rows in batches:
-        kept = rows if kept is None else kept
-        batch = to_device(domain.collate(rows, None), device)
-        count += domain.count(batch)
-        found.append(domain.outcomes(network, batch))
-    if not found:
-        raise ValueError("there is nothing to score in this data")
-    metrics = domain.metrics(joined(found))
-    if kept is not None:
-        metrics |= _latency(domain, network, kept, device)
-    return metrics, count
+def _num_records(found: Examination) -> int:
+    return len(next(iter(found.outcomes.values())))
 
 
-def _latency(
-    domain: Domain, network: nn.Module, rows: dict[str, NDArray[Any]], device: torch.device
-) -> dict[str, float]:
-    """Milliseconds of 200 single records in this process, on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    size = len(next(iter(rows.values())))
-    times = []
-    for number in range(LATENCY_RECORDS + 5):
-        start = number % size
-        record = {name: column[start : start + 1] for name, column in rows.items()}
-        began = time.perf_counter()
-        domain.outcomes(network, to_device(domain.collate(record, None), device))
-        times.append((time.perf_counter() - began) * 1000)
-    torch.set_num_threads(threads)
-    warm = times[5:]
-    return {"p50_ms": float(np.percentile(warm, 50)), "p99_ms": float(np.percentile(warm, 99))}
+def _device(device: torch.device) -> str:
+    """The device that latency was measured on, by the name it was sold under."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name())
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "cpu"
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"cpu ({models[0]})" if models else "cpu"
 
 
-def _name(split: str, version: Version) -> str:
-    """File name of the evaluation: one per data digest."""
-    if split in HELD_BACK:
-        return f"{version.bundle['data'][:12]}-{split}"
-    path = Path(split)
-    content = path.read_bytes() if path.is_file() else os.fsencode(split)
-    return hashlib.sha256(content).hexdigest()[:12]
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what is not a number: JSON has no word for it."""
+    return {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
 
 
-def shown(report: dict[str, Any]) -> str:
-    """Return the metrics in one line, the baseline's behind them."""
-    text = _listed(report["metrics"])
-    baseline = dict(report.get("baseline") or {})
-    name = baseline.pop("name", None)
-    return f"{text} (baseline, {name}: {_listed(baseline)})" if name else text
+def _written(detail: Detail) -> dict[str, Any]:
+    """A detail as JSON, records by their text alone."""
+    if isinstance(detail, Examples):
+        return {"title": detail.title, "items": [_line(item) for item in detail.items]}
+    return dict(_plain(asdict(detail)))
 
 
-def _listed(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+def _plain(value: Any) -> Any:
+    """As JSON holds it: Python's own numbers, null for what is not a number."""
+    if isinstance(value, dict):
+        return {key: _plain(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inside) for inside in value]
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _line(shown: Shown) -> dict[str, str]:
+    return {"text": clean(shown.text[:MOST_TEXT]), "note": clean(shown.note)}
+
+
+def shown(evaluation: dict[str, Any]) -> str:
+    """Return the metrics in one line, each with its interval, and the baseline's beside it."""
+    baseline = dict(evaluation.get("baseline") or {})
+    name, given = baseline.pop("name", None), evaluation.get("intervals", {})
+    metrics = evaluation["metrics"]
+    first = [key for key in (evaluation.get("metric"),) if key in metrics]
+    parts: list[str] = []
+    for key in dict.fromkeys((*first, *metrics)):
+        text = f"{key} {number(metrics[key])}"
+        if key in given:
+            text += f" ({number(given[key][0])} to {number(given[key][1])})"
+        if key in baseline:
+            named_once = f"baseline {name}" if ", baseline" not in "".join(parts) else "baseline"
+            text += f", {named_once} {number(baseline[key])}"
+        parts.append(text)
+    return "; ".join(parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,6 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("spec", help="the YAML file")
     parser.add_argument("version", help="MODEL, MODEL@3, MODEL@latest or MODEL@ALIAS")
     parser.add_argument("--data", help="a file, folder or glob to score instead of held-back data")
+    parser.add_argument("--like", help="a version on whose held-back data to score")
     parser.add_argument("--run", help="the id of the run that keeps the report")
     options = parser.parse_args(arguments)
     with Logbook() as logbook:
@@ -183,16 +195,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def keep_report(spec: Spec, options: argparse.Namespace, logbook: Logbook) -> None:
-    """Evaluate, and keep the report as the result of a run where one is named."""
+    """Evaluate, and keep the evaluation as the result of a run where one is named."""
+    storage = open_storage(spec.cluster.storage, spec.name)
     if not options.run:
-        report = evaluate(spec, options.version, options.data)
-        say(f"{report['model']}@{report['version']} on {report['split']}: {shown(report)}")
+        tell(storage, evaluate(spec, options.version, options.data, options.like))
         return
-    run = Run(open_storage(spec.cluster.storage, spec.name), options.run)
+    run = Run(storage, options.run)
     with Session(run, logbook):
-        report = evaluate(spec, options.version, options.data)
-        say(f"{report['model']}@{report['version']} on {report['split']}: {shown(report)}")
-        run.finish(report, run.next_attempt({"resumes": None}))
+        evaluation = evaluate(spec, options.version, options.data, options.like)
+        tell(storage, evaluation)
+        run.finish(evaluation, run.next_attempt({"resumes": None}))
+
+
+def tell(storage: Storage, evaluation: dict[str, Any]) -> None:
+    """Say what was found, and where the report lies."""
+    name = f"{evaluation['model']}@{evaluation['version']}"
+    say(f"{name} on {evaluation['split']}: {shown(evaluation)}")
+    say(f"report: {storage.url(evaluation['report'])}")
 
 
 if __name__ == "__main__":
