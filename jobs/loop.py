@@ -52,6 +52,8 @@ class Task:
     data: str
     stage: int
     precision: str
+    until: int | None = None
+    """Step at which the run pauses with a checkpoint, to be continued or not; None for its end."""
 
 
 @dataclass
@@ -89,6 +91,7 @@ class Worker:
         self.rows, self.validation = rows, data.rows("validation")
         self.batch = layout(self.train, self.world_size)
         self.total = num_steps(self.train, len(self.rows))
+        self.end = min(self.total, task.until or self.total)
         self.warmup = warmup_steps(self.train, len(self.rows))
         per_epoch = steps_per_epoch(self.train, len(self.rows))
         self.checkpoint_every = self.train.checkpoint.every.in_steps(per_epoch, self.total)
@@ -97,7 +100,10 @@ class Worker:
         self.progress = Progress()
 
     def work(self) -> dict[str, Any]:
-        """Train to the end, export the best checkpoint's weights and return the run's result."""
+        """Train to the end and publish the best checkpoint's weights; the run's result.
+
+        A run that pauses publishes nothing and gives {"step", "metrics"} of where it stands.
+        """
         self.engine = Engine(
             self.domain, self.train, self.task.stage, self.task.precision, self.batch
         )
@@ -108,12 +114,19 @@ class Worker:
         with Feed(
             self.rows, self.domain, self.batch, self.rank, self.train.seed, self.progress.step
         ) as feed:
-            while self.progress.step < self.total and not self._out_of_patience():
+            while self.progress.step < self.end and not self._out_of_patience():
                 self._step(feed)
                 self._after_step()
         if self.rank == 0:
             self.journal.close()
+        if self.progress.step < self.total and not self._out_of_patience():
+            return {"step": self.progress.step, "metrics": self._measured()}
         return self._finish()
+
+    def _measured(self) -> dict[str, float]:
+        """What the newest validation gave; nothing where there is no validation part."""
+        best = self.progress.best
+        return {} if best is None else {self.model.metric: best}
 
     def _join(self) -> None:
         """Take the next attempt's number and the newest whole checkpoint, the same on all ranks."""
@@ -188,7 +201,7 @@ class Worker:
     def _after_step(self) -> None:
         """Validate and save where they are due."""
         step = self.progress.step
-        last = step == self.total
+        last = step == self.end
         saves = last or step % self.checkpoint_every == 0
         validates = last or step % self.validate_every == 0
         if saves or validates:

@@ -160,8 +160,11 @@ def _evaluate(spec: Spec, version: str) -> dict[str, Any]:
     return evaluate(spec, version)
 
 
-def fit(spec: Spec, name: str, run: Run, data: str) -> None:
-    """Train under Ray Train until there is a result or no restart is left."""
+def fit(spec: Spec, name: str, run: Run, data: str, until: int | None = None) -> dict[str, Any]:
+    """Train under Ray Train to the end of the run, or until it pauses at a step.
+
+    Returns what `jobs.loop.Worker.work` does; raises ValueError where no restart is left.
+    """
     model = spec.model(name)
     placed = place(spec, name, run)
     task = Task(
@@ -171,6 +174,7 @@ def fit(spec: Spec, name: str, run: Run, data: str) -> None:
         data=data,
         stage=placed.stage,
         precision=placed.precision,
+        until=until,
     )
     say(f"starting {placed.workers} training workers")
     trainer = ray.train.torch.TorchTrainer(
@@ -185,15 +189,16 @@ def fit(spec: Spec, name: str, run: Run, data: str) -> None:
         ),
     )
     try:
-        reason = trainer.fit().return_value
+        outcome = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
         print(error, flush=True)  # with the worker's traceback, into the log
-        reason = failure(error)
-    if reason is not None:
+        outcome = failure(error)
+    if isinstance(outcome, str):
         attempts = run.attempts()
         with contextlib.suppress(StorageError):  # full, perhaps: the reason is told all the same
-            run.fail(attempts[-1].number if attempts else 1, reason)
-        raise ValueError(f"{reason}; {safe(run)}")
+            run.fail(attempts[-1].number if attempts else 1, outcome)
+        raise ValueError(f"{outcome}; {safe(run)}")
+    return dict(outcome)
 
 
 def safe(run: Run) -> str:
@@ -210,16 +215,15 @@ def failure(error: Exception) -> str:
     return f"training failed on worker {rank}: {lines[-1].strip() if lines else repr(first)}"
 
 
-def _work(config: dict[str, Any]) -> str | None:
+def _work(config: dict[str, Any]) -> dict[str, Any] | str:
     """One Ray Train worker; its rank 0 leaves the result in storage.
 
     What a restart cannot mend is returned: raised, it would be tried again from a checkpoint.
     """
     try:
-        Worker(config["task"], ray.train.torch.get_device()).work()
+        return Worker(config["task"], ray.train.torch.get_device()).work()
     except (AgreedError, DivergedError) as error:
         return str(error)
-    return None
 
 
 def _on_gpus(spec: Spec, model: ModelSpec) -> bool:

@@ -13,7 +13,7 @@ from cluster import client
 from cluster.connection import Connection
 from cluster.spec import Spec, load
 from cluster.storage import open_storage
-from jobs.loop import Worker
+from jobs.loop import Task, Worker
 from tests.bench.resume import await_step, kill_at, last_step
 from tests.clusters import finish, open_run, own_cluster, start_run, train
 from tests.process_group import run_group
@@ -74,6 +74,26 @@ def test_stages_give_the_same_curve_and_the_same_weights(tmp_path: Path) -> None
         assert found[stage].keys() == found[0].keys()
         for name, tensor in found[stage].items():
             torch.testing.assert_close(tensor, found[0][name], rtol=0, atol=1e-4)
+
+
+def pause(spec: Spec, data: str) -> list[dict[str, Any]]:
+    """Train once without a pause, once with two."""
+    outcomes = []
+    for run, until in (("whole", None), ("paused", 4), ("paused", 6), ("paused", None)):
+        task = Task(spec, MODEL, f"{MODEL}-train-{run}", data, 2, "fp32", until)
+        worker = Worker(task, torch.device("cpu"))
+        outcomes.append(worker.work())
+        worker.engine.close()
+    return outcomes
+
+
+def test_a_pause_leaves_no_trace(tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, SETTINGS | {"steps": 10}, {"dropout": 0.1})
+    whole, first, second, last = run_group(pause, 2, spec, prepare_data(spec))[0]
+    assert [first["step"], second["step"]] == [4, 6]
+    assert "version" not in first
+    assert last["metrics"] == whole["metrics"]
+    assert curve(spec, f"{MODEL}-train-paused") == curve(spec, f"{MODEL}-train-whole")
 
 
 @pytest.fixture(scope="module")
