@@ -74,7 +74,9 @@ def test_tables(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("x\ty\nz\tw\n")
     pq.write_table(pa.table({"body": ["p", None, "q"]}), tmp_path / "a.parquet")
     body = Layout("body")
-    assert read(tmp_path / "a.csv", body)[2] == Bad("1 columns, not 2", f"{tmp_path / 'a.csv'}:5")
+    assert read(tmp_path / "a.csv", body)[2] == Bad(
+        "wrong number of columns (1, not 2)", f"{tmp_path / 'a.csv'}:5"
+    )
     assert texts(tmp_path / "a.csv", body) == ["two\nlines", "b"]
     assert texts(tmp_path / "a.tsv", Layout(1)) == ["y", "w"]
     assert texts(tmp_path / "a.parquet", body) == ["p", "q"]

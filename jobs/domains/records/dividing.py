@@ -152,7 +152,7 @@ def _drop_unknown(
     known = np.append(trained, [False, True])[catalog.labels]  # BAD, NO_LABEL
     for number in np.flatnonzero((sides > 0) & ~known).tolist():
         name = catalog.names[catalog.labels[number]]
-        place = locate(number) if len(dropped.examples) < NAMED else ""
+        place = "" if dropped.has_examples else locate(number)
         dropped.add(Bad(f'label outside the known set ("{name}" is not in training)', place))
         sides[number] = LEFT_OUT
     catalog.renumber(trained)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobs.domains.files import DataError
@@ -21,17 +21,19 @@ class Dropped:
 
     def add(self, bad: Bad, place: str = "") -> None:
         """Count a record, which stands at `place` where its own place says less."""
-        self.add_many(bad.kind, 1, f"{place or bad.place}: {bad.cause}")
+        self.counts[bad.kind] += 1
+        if not self.has_examples:
+            self.examples.append(f"{place or bad.place}: {bad.cause}")
 
-    def add_many(self, kind: str, count: int, example: str) -> None:
-        self.counts[kind] += count
-        if len(self.examples) < NUM_EXAMPLES:
-            self.examples.append(example)
-
-    def include(self, counts: Mapping[str, int], examples: list[str]) -> None:
+    def include(self, counts: Mapping[str, int], examples: Sequence[str]) -> None:
         """Add what another has counted."""
         self.counts.update(counts)
         self.examples = (self.examples + list(examples))[:NUM_EXAMPLES]
+
+    @property
+    def has_examples(self) -> bool:
+        """As many as are kept."""
+        return len(self.examples) >= NUM_EXAMPLES
 
     @property
     def total(self) -> int:

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.domains import Block
-from jobs.domains.files import DataError, Source, digest_of, find_sources
+from jobs.domains.albums import digest_of, find_sources
+from jobs.domains.files import DataError, Source
 from jobs.domains.records import catalog as catalogs
 from jobs.domains.records.catalog import Catalog, Notes
 from jobs.domains.records.dividing import LEFT_OUT, SPLITS, Division, check, counts_of, divide
@@ -56,6 +57,7 @@ class RecordPreparation:
         self.pieces: list[Piece] = []
         self._catalog: Catalog | None = None
         self._division: Division | None = None
+        self._encodings: dict[str, str] = {}
         self._told = ""
         self._counts: dict[str, Counter[str]] = {}
 
@@ -94,7 +96,8 @@ class RecordPreparation:
         self, source: Source, content: str, start: int = 0, stop: int | None = None
     ) -> Iterator[Record | Bad]:
         """`read` for a table whose role `content` is the text; the label's column by `label`."""
-        for row in read_table(source, self.columns(content), self.data.encoding, start, stop):
+        encoding = self._encodings.get(source.path) or self.data.encoding
+        for row in read_table(source, self.columns(content), encoding, start, stop):
             yield row if isinstance(row, Bad) else record_of(row, content)
 
     def columns(self, content: str) -> dict[str, str | int]:
@@ -148,6 +151,8 @@ class RecordPreparation:
         }
 
     def plan(self, inspections: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        pairs = zip(self._sources, inspections, strict=True)
+        self._encodings = {source.path: found.get("encoding", "") for source, found in pairs}
         catalog = Catalog([source.part for source in self._sources], inspections)
         dropped = Dropped()
         for found in inspections:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import accumulate, islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.domains.encodings import decode, read_blocks, resolve
+from jobs.domains.encodings import ESCAPED, decode, read_blocks, resolve
 from jobs.domains.files import DataError, Source, explain, open_raw, open_source
+from jobs.domains.records.delimited import dialect_of, read_cells, split_lines
 from jobs.domains.records.record import Bad
 
-csv.field_size_limit(1 << 30)  # a cell holds a document; Python's own limit is 128 KiB
 SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet"})
 FORMS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 Columns = Mapping[str, str | int]
 """Role to the name of a column, or to its position from 0."""
+Span = tuple[int, int | None]
+"""The first row and the one behind the last."""
+PARQUET_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,13 @@ def form_of(source: Source) -> str:
 
 
 def describe_table(source: Source, encoding: str = "auto") -> dict[str, str]:
-    """{"form", "encoding"} of a table; DataError where its encoding is not for us."""
+    """{"form", "encoding"} of a table; DataError where it is empty or not for us."""
     form = form_of(source)
-    return {"form": form, "encoding": "" if form == "parquet" else resolve(source, encoding)}
+    if source.size == 0 and source.named and "://" not in source.path:
+        raise DataError(f"{source.path}: is empty; leave it out of data.source")
+    if form == "parquet":
+        return {"form": form, "encoding": ""}
+    return {"form": form, "encoding": resolve(source, encoding, by_rows=True)}
 
 
 def read_table(
@@ -54,55 +60,54 @@ def read_table(
 ) -> Iterator[Row | Bad]:
     """Rows start <= i < stop in order, counting bad ones. Numbers become text.
 
-    A row that lacks a cell is Bad. Where all columns are positions, a CSV or TSV has no line of
-    names. DataError where the file cannot be used or a column does not exist.
+    Cells of roles in `raw` stay as the file holds them. A row that lacks a cell is Bad. Where all
+    columns are positions, a CSV or TSV has no line of names. DataError where the file cannot be
+    used or a column does not exist.
     """
     about = describe_table(source, encoding)
     readers = {"parquet": _parquet_rows, "jsonl": _json_rows}
+    read = readers.get(about["form"], _delimited_rows)
     try:
-        if about["form"] in readers:
-            rows = readers[about["form"]](source, columns, about["encoding"], raw)
-        else:
-            rows = _csv_rows(source, columns, about["encoding"], raw)
-        yield from islice(rows, start, stop)
+        yield from read(source, columns, about["encoding"], (start, stop), frozenset(raw))
     except (OSError, EOFError) as error:
         raise explain(source.path, error) from error
 
 
-def _csv_rows(
-    source: Source, columns: Columns, encoding: str, raw: Collection[str]
+def has_names(columns: Columns) -> bool:
+    """Whether a CSV or TSV begins with a line of names: not where all columns are positions."""
+    return any(isinstance(column, str) for column in columns.values())
+
+
+def _delimited_rows(
+    source: Source, columns: Columns, encoding: str, span: Span, raw: frozenset[str]
 ) -> Iterator[Row | Bad]:
-    path = source.path
-    with open_source(source) as file:
-        lines = (line + "\n" for line, _ in split_lines(decode(path, read_blocks(file), encoding)))
-        delimiter = "," if form_of(source) == "csv" else "\t"
-        rows = csv.reader(lines, delimiter=delimiter)
-        try:
-            first = next(rows, [])
-            places = {role: position(first, role, column, path) for role, column in columns.items()}
-            is_headless = all(isinstance(column, int) for column in columns.values())
-            line = 0 if is_headless else rows.line_num
-            for row in chain([first] if is_headless else [], rows):
-                at, line = f"{path}:{line + 1}", rows.line_num
-                if not row:
-                    yield Bad("empty", at)
-                elif len(row) != len(first):
-                    yield Bad(f"{len(row)} columns, not {len(first)}", at)
-                else:
-                    yield Row({role: row[place] for role, place in places.items()}, at)
-        except csv.Error as error:
-            raise DataError(f"{path}:{rows.line_num}: {error}; mend that line") from error
+    path, dialect = source.path, dialect_of(source, encoding)
+    rows = read_cells(source, encoding, dialect)
+    names, width = [str(i) for i in range(dialect.width)], dialect.width
+    if has_names(columns):
+        _, names = next(rows, (0, []))
+        names, width = [name.strip() for name in names], len(names)
+    elif not width:
+        return
+    places = {role: position(names, role, column, path) for role, column in columns.items()}
+    for line, row in islice(rows, *span):
+        at = f"{path}:{line}"
+        if len(row) != width:
+            yield Bad(f"wrong number of columns ({len(row)}, not {width})", at)
+        else:
+            cells = {role: row[place] for role, place in places.items()}
+            yield _undecoded(cells, encoding, at) or Row(cells, at)
 
 
 def _json_rows(
-    source: Source, columns: Columns, encoding: str, raw: Collection[str]
+    source: Source, columns: Columns, encoding: str, span: Span, raw: frozenset[str]
 ) -> Iterator[Row | Bad]:
     path = source.path
     with open_source(source) as file:
-        lines = split_lines(decode(path, read_blocks(file), encoding))
-        for number, (line, ended) in enumerate(lines, 1):
-            if line.strip():
-                yield json_row(line, ended, columns, path, f"{path}:{number}", raw)
+        lines = split_lines(decode(path, read_blocks(file), encoding, by_rows=True))
+        full = ((n, line, ended) for n, (line, ended) in enumerate(lines, 1) if line.strip())
+        for number, line, ended in islice(full, *span):
+            yield json_row(line, ended, columns, path, f"{path}:{number}", raw)
 
 
 def json_row(
@@ -131,20 +136,28 @@ def json_row(
         cells[role] = value if role in raw else as_text(value)
         if cells[role] is None:
             return Bad("empty" if value is None else f'"{column}" is no text', place)
-    return Row(cells, place)
+    return _undecoded(cells, "unicode", place) or Row(cells, place)
 
 
 def _parquet_rows(
-    source: Source, columns: Columns, encoding: str, raw: Collection[str]
+    source: Source, columns: Columns, encoding: str, span: Span, raw: frozenset[str]
 ) -> Iterator[Row | Bad]:
+    start, stop = span
     with open_parquet(source) as file:
         known = file.schema_arrow.names
         names = {r: known[position(known, r, c, source.path)] for r, c in columns.items()}
-        number = 0
-        for batch in file.iter_batches(batch_size=1024, columns=list(set(names.values()))):
-            for row in batch.to_pylist():
-                number += 1
-                yield _cells(row, names, f"{source.path}:row {number}", raw)
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        begins = [0, *accumulate(sizes)]
+        groups = [i for i in range(len(sizes)) if begins[i + 1] > start]
+        if not groups:
+            return
+        wanted = sorted(set(names.values()))
+        batches = file.iter_batches(PARQUET_ROWS, row_groups=groups, columns=wanted)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        skipped = begins[groups[0]]
+        left = None if stop is None else max(0, stop - skipped)
+        for number, row in enumerate(islice(rows, start - skipped, left), start + 1):
+            yield _cells(row, names, f"{source.path}:row {number}", raw)
 
 
 def _cells(
@@ -172,14 +185,11 @@ def open_parquet(source: Source) -> Iterator[Any]:
             ) from error
 
 
-def split_lines(texts: Iterator[str]) -> Iterator[tuple[str, bool]]:
-    """(line, whether a newline ended it); lines end at "\\n" or "\\r\\n" only."""
-    rest = ""
-    for text in texts:
-        *lines, rest = (rest + text).split("\n")
-        yield from ((line.removesuffix("\r"), True) for line in lines)
-    if rest:
-        yield rest, False
+def _undecoded(cells: Mapping[str, Any], encoding: str, place: str) -> Bad | None:
+    for cell in cells.values():
+        if isinstance(cell, str) and not cell.isascii() and ESCAPED.search(cell):
+            return Bad(f"not {encoding} (another encoding? name it in data.encoding)", place)
+    return None
 
 
 def as_text(value: object) -> str | None:

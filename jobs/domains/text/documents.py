@@ -36,9 +36,9 @@ FORMATS = {
 }
 READERS: dict[str, Callable[[Reading, int, int], Iterator[Document | Bad]]] = {
     "jsonl": tables.read_jsonl,
-    "csv": tables.read_csv,
-    "tsv": tables.read_csv,
-    "parquet": tables.read_parquet,
+    "csv": tables.read_rows,
+    "tsv": tables.read_rows,
+    "parquet": tables.read_rows,
     "builtin": builtin.read,
 }
 
@@ -53,7 +53,7 @@ def reading_of(source: Source, layout: Layout) -> Reading:
     if source.size == 0 and source.named:
         raise DataError(f"{source.path}: is empty; leave it out of data.source")
     form = FORMATS.get(source.suffix, "text")
-    encoding = "" if form == "parquet" else resolve(source, layout.encoding)
+    encoding = "" if form == "parquet" else resolve(source, layout.encoding, form != "text")
     return Reading(source, form, encoding, layout)
 
 

@@ -1,18 +1,16 @@
 """What a file holds, found by one reading of it before any work is done."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs.domains.files import DataError, Source, digest_of, open_raw
+from jobs.domains.records.dropping import Dropped
 from jobs.domains.records.record import Bad
 from jobs.domains.text import builtin
 from jobs.domains.text.documents import documents, reading_of, spans
 from jobs.domains.text.records import Document, Layout
 from jobs.domains.text.splitting import KEPT_KEYS, key_of
-
-NUM_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -56,17 +54,14 @@ class Inspection:
 def inspect(source: Source, layout: Layout, seed: int) -> Inspection:
     """Reads all of a file. Raises DataError where it cannot be used."""
     reading = reading_of(source, layout)
-    dropped: Counter[str] = Counter()
+    dropped = Dropped()
     keys: list[float] = []
-    examples: list[str] = []
     found = []
     for start, stop in spans(reading):
         num_documents = num_characters = 0
         for record in whole(documents(reading, start, stop)):
             if isinstance(record, Bad):
-                dropped[record.cause.partition(" (")[0]] += 1
-                if len(examples) < NUM_EXAMPLES:
-                    examples.append(f"{_locate(source, record)}: {record.cause}")
+                dropped.add(record, "" if dropped.has_examples else _locate(source, record))
                 continue
             num_characters += len(record.text)
             if record.opens:
@@ -75,7 +70,7 @@ def inspect(source: Source, layout: Layout, seed: int) -> Inspection:
                     keys.append(key_of(record.text, seed))
         found.append(Span(start, stop, num_documents, num_characters))
     if source.named and not source.is_builtin and not any(s.documents for s in found):
-        _refuse_empty(source, dropped, examples)
+        _refuse_empty(source, dropped)
     digest = builtin.digest(source.path) if source.is_builtin else digest_of(source)
     return Inspection(
         digest,
@@ -83,8 +78,8 @@ def inspect(source: Source, layout: Layout, seed: int) -> Inspection:
         reading.encoding,
         tuple(found),
         tuple(keys),
-        dict(dropped),
-        tuple(examples),
+        dict(dropped.counts),
+        tuple(dropped.examples),
     )
 
 
@@ -99,30 +94,22 @@ def whole(records: Iterator[Document | Bad]) -> Iterator[Document | Bad]:
 
 def check_dropped(inspections: Sequence[Inspection], max_bad: float) -> dict[str, int]:
     """Dropped records by cause; DataError where their share is above `data.max_bad`."""
-    dropped: Counter[str] = Counter()
+    num_good = sum(inspection.documents for inspection in inspections)
+    return all_dropped(inspections).check(num_good, max_bad)
+
+
+def all_dropped(inspections: Sequence[Inspection]) -> Dropped:
+    """What was dropped from all files."""
+    dropped = Dropped()
     for inspection in inspections:
-        dropped.update(inspection.dropped)
-    num_bad = dropped.total()
-    num_all = num_bad + sum(inspection.documents for inspection in inspections)
-    if num_bad > max_bad * num_all:
-        examples = [text for i in inspections for text in i.examples][:NUM_EXAMPLES]
-        causes = ", ".join(f"{count:,} {cause}" for cause, count in dropped.most_common())
-        raise DataError(
-            f"{num_bad:,} of {num_all:,} records cannot be used ({causes}), more than "
-            f"data.max_bad ({max_bad:.3g} of all); the first:\n  "
-            + "\n  ".join(examples)
-            + "\nmend them, or raise data.max_bad"
-        )
-    return dict(sorted(dropped.items()))
+        dropped.include(inspection.dropped, inspection.examples)
+    return dropped
 
 
-def _refuse_empty(source: Source, dropped: Counter[str], examples: list[str]) -> None:
-    if not dropped or set(dropped) == {"empty"}:
+def _refuse_empty(source: Source, dropped: Dropped) -> None:
+    if not dropped.total or set(dropped.counts) == {"empty"}:
         raise DataError(f"{source.path}: holds no text; leave it out of data.source")
-    causes = ", ".join(f"{count:,} {cause}" for cause, count in dropped.most_common())
-    raise DataError(
-        f"{source.path}: no record can be used ({causes}); the first:\n  " + "\n  ".join(examples)
-    )
+    raise DataError(f"{source.path}: no record can be used ({dropped}); the first:{dropped.told()}")
 
 
 def _locate(source: Source, record: Bad) -> str:
