@@ -31,7 +31,7 @@ from jobs.engine import Engine, layout
 from jobs.feed import Feed
 from jobs.journal import Journal, memory_bytes
 from jobs.prepared import PreparedData
-from jobs.runs import Checkpoint, Run, latest_checkpoint
+from jobs.runs import Checkpoint, Run, latest_checkpoint, stage_digest
 from jobs.schedule import learning_rate, num_steps, steps_per_epoch, warmup_steps
 from jobs.scoring import score_rows
 from jobs.session import say
@@ -133,7 +133,7 @@ class Worker:
         found = Checkpoints(self.run, 0, 1, self.higher).resume(self.engine)
         resumes = found and {"attempt": found.attempt, "step": found.step}
         info = {"host": socket.gethostname(), "pid": os.getpid(), "resumes": resumes}
-        info |= {"workers": self.world_size}
+        info |= {"workers": self.world_size, "data": self.task.data}
         self.attempt = at_rank_0(lambda: self.run.next_attempt(info))
         keep = self.train.checkpoint.keep
         self.checkpoints = Checkpoints(self.run, self.attempt, keep, self.higher)
@@ -257,7 +257,7 @@ class Worker:
     def _export(self, weights: dict[str, torch.Tensor], best: Checkpoint | None) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="slipway-bundle-") as folder:
             self.domain.save(self.engine.engine.module, weights, Path(folder))
-            bundle = self._bundle(best.step if best else self.progress.step)
+            bundle = self._bundle(best)
             version = self._publish(Path(folder), bundle)
         outcome = {
             "version": version,
@@ -278,8 +278,10 @@ class Worker:
         publish_version(self.storage, self.task.model, number, folder, bundle)
         return number
 
-    def _bundle(self, step: int) -> dict[str, Any]:
+    def _bundle(self, best: Checkpoint | None) -> dict[str, Any]:
         model = self.model
+        saved = best or latest_checkpoint(self.run)
+        source = saved and {"path": saved.path, "digest": stage_digest(saved.manifest["files"])}
         return {
             "format": 1,
             "domain": model.domain,
@@ -289,7 +291,9 @@ class Worker:
             "precision": self.task.precision,
             "metric": model.metric,
             "run": self.run.id,
-            "step": step,
+            "step": best.step if best else self.progress.step,
+            "checkpoint": source,
+            "seed": self.train.seed,
             "data": self.task.data,
             "code": code_revision(),
             "spec": model.model_dump(mode="json", by_alias=True),
