@@ -40,10 +40,12 @@ def number(value: float) -> str:
     return f"{value:.3f}" if 0.01 <= size < 10 else f"{value:.3g}"
 
 
-def curve(series: Sequence[Series], mark: Point | None = None, note: str = "") -> Element:
-    """Lines over steps; `mark` is a point that `note` explains."""
+def curve(
+    series: Sequence[Series], last: float, mark: Point | None = None, note: str = ""
+) -> Element:
+    """Lines over steps 0 to `last`; `mark` is a point that `note` explains."""
     points = [point for line in series for point in line.points]
-    steps = [step for step, _ in points]
+    steps = [0.0, last]
     ticks = _ticks([value for _, value in points])
     x = _scale(min(steps), max(steps), LEFT, WIDTH - RIGHT)
     y = _scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
@@ -52,7 +54,7 @@ def curve(series: Sequence[Series], mark: Point | None = None, note: str = "") -
     for tick in ticks:
         height = f"{y(tick):.1f}"
         add(picture, tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid"))
-        label = tag("text", number(tick), x=LEFT - 8, y=f"{y(tick) + 4:.1f}", class_="end")
+        label = tag("text", f"{tick:,.6g}", x=LEFT - 8, y=f"{y(tick) + 4:.1f}", class_="end")
         add(picture, label)
     for tick in _steps(min(steps), max(steps)):
         label = tag("text", f"{tick:,.0f}", x=f"{x(tick):.1f}", y=HEIGHT - 8, class_="middle")
@@ -87,8 +89,8 @@ def thinned(points: Sequence[Point]) -> list[Point]:
 
 
 def smoothed(points: Sequence[Point]) -> list[Point]:
-    """Exponential moving average over a thirtieth of the steps, unbiased at its start."""
-    decay = 1 - 1 / max(1.0, len(points) / 30)
+    """Exponential moving average over a fiftieth of the steps, unbiased at its start."""
+    decay = 1 - 1 / max(1.0, len(points) / 50)
     mean = weight = 0.0
     found = []
     for step, value in points:
@@ -124,7 +126,7 @@ def heat(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Element:
     cell = max(12.0, min(56.0, 620.0 / max(1, size)))
     letters = max((len(label) for label in labels), default=0)
     margin = min(150.0, 16 + 7.0 * letters)
-    slanted = size > 6 or letters * 7 > cell
+    slanted = size > 6 or letters * 8 > cell
     top = margin * (0.8 if slanted else 0) + (0 if slanted else 24)
     side, height = margin + cell * size + (margin * 0.6 if slanted else 4), top + cell * size + 4
     picture = tag("svg", viewBox=f"0 0 {side:.0f} {height:.0f}", role="img", class_="heat")

@@ -20,7 +20,9 @@ from jobs.markup import add, clean, data_uri, tag, write
 from jobs.plots import Series, bar, curve, heat, number, smoothed
 
 PAGE = Path(__file__).with_name("report.html")
-MOST_ROWS = 100
+MOST_ROWS = 200
+TALL_ROWS = 15
+"""A table of more rows scrolls in a box of its own."""
 MOST_TEXT = 1500
 
 
@@ -80,8 +82,8 @@ def _tiles(report: Report) -> Element:
     if name in baseline:
         add(tiles, _tile("simple baseline", number(baseline[name]), baseline["name"]))
     if "p50_ms" in metrics:
-        more = f"{number(metrics['p99_ms'])} ms at the 99th percentile, one thread"
-        add(tiles, _tile("one record takes", f"{number(metrics['p50_ms'])} ms", more))
+        more = f"{metrics['p99_ms']:.3g} ms at the 99th percentile, one thread"
+        add(tiles, _tile("one record takes", f"{metrics['p50_ms']:.3g} ms", more))
     return add(tiles, _tile("scored", f"{found['records']:,}", "records"))
 
 
@@ -124,7 +126,7 @@ def _metrics(report: Report) -> Element:
         if name in LATENCIES:
             continue
         add(section, _metric(report, name, baseline.get(name)))
-    latency = ", ".join(f"{name} {number(metrics[name])}" for name in LATENCIES if name in metrics)
+    latency = ", ".join(f"{name} {metrics[name]:.3g}" for name in LATENCIES if name in metrics)
     note = f"Intervals: {RESAMPLES} bootstrap resamples of the records (percentile method). "
     note += f"Latency on {found['device']}: {latency}." if latency else ""
     return add(section, tag("p", note, class_="note"))
@@ -161,12 +163,13 @@ def _curves(report: Report) -> list[Element]:
     if checked:
         series.append(Series("validation loss", checked, "validation"))
         entries.append(("other", "validation loss"))
-    add(section, _key(entries), curve(series))
+    last = losses[-1][0]
+    add(section, _key(entries), curve(series, last))
     name = report.bundle.get("metric", "loss")
     points = [(step, values[name]) for step, values in told if name in values]
     if name != "loss" and points:
         mark = next((p for p in points if p[0] == report.bundle.get("step")), None)
-        shown = curve([Series(name, points, "validation")], mark, "this version")
+        shown = curve([Series(name, points, "validation")], last, mark, "this version")
         ringed = " (ringed: the step of this version)" if mark else ""
         add(section, _key([("other", f"validation {name}{ringed}")]), shown)
     return [section]
@@ -199,7 +202,8 @@ def _table(table: Table) -> Element:
         add(made, tag("tr", *cells))
     rest = len(table.rows) - len(rows)
     note = tag("p", f"and {rest:,} more", class_="note") if rest else None
-    return tag("div", made, note, class_="scroll")
+    long = len(rows) > TALL_ROWS
+    return tag("div", made, note, class_="scroll tall" if long else "scroll")
 
 
 def _shown(item: Shown) -> Element:
