@@ -53,7 +53,8 @@ class Task:
     stage: int
     precision: str
     until: int | None = None
-    """Step at which the run pauses with a checkpoint, to be continued or not; None for its end."""
+    """Step at which the run pauses with a checkpoint, to be continued or not, and publishes
+    nothing, not even at its end; None trains to the end and publishes a version."""
 
 
 @dataclass
@@ -102,7 +103,7 @@ class Worker:
     def work(self) -> dict[str, Any]:
         """Train to the end and publish the best checkpoint's weights; the run's result.
 
-        A run that pauses publishes nothing and gives {"step", "metrics"} of where it stands.
+        A run that pauses gives {"step", "metrics"} of where it stands.
         """
         self.engine = Engine(
             self.domain, self.train, self.task.stage, self.task.precision, self.batch
@@ -119,12 +120,12 @@ class Worker:
                 self._after_step()
         if self.rank == 0:
             self.journal.close()
-        if self.progress.step < self.total and not self._out_of_patience():
+        if self.task.until is not None:
             return {"step": self.progress.step, "metrics": self._measured()}
         return self._finish()
 
     def _measured(self) -> dict[str, float]:
-        """What the newest validation gave; nothing where there is no validation part."""
+        """The best that validations have given; nothing where there is no validation part."""
         best = self.progress.best
         return {} if best is None else {self.model.metric: best}
 
