@@ -1,8 +1,9 @@
 """Local sources travel to remote storage once, by digest, before a job that reads them starts.
 
 A file becomes `uploads/<sha256>/<its name>`; the files of a folder or glob also a list of these
-under `uploads/lists/`, which names them in order. Rows depend on content, order and suffix alone,
-so data, run and version come out under the same digests as if the files were read where they are.
+under `uploads/lists/`, which names them in order. An album (a folder of pictures) travels as one
+zip. Rows depend on content, order and suffix alone, so data, run and version come out under the
+same digests as if the files were read where they are.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import hashlib
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +23,8 @@ from typing import TYPE_CHECKING
 from cluster.request import WrongRequestError
 from cluster.storage import Storage, StorageError, encode_json
 from jobs.domains import open_preparation
-from jobs.domains.files import BUILTIN, UPLOADS, Source, digest_of, find_sources
+from jobs.domains.albums import digest_of, find_sources, write_zip
+from jobs.domains.files import BUILTIN, UPLOADS, Source
 from jobs.inspections import inspect_all
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ class Upload:
     @property
     def path(self) -> str:
         name = UNSAFE.sub("_", self.source.path.rpartition("/")[2])
+        name += ".zip" if self.source.is_album else ""
         return f"{UPLOADS}/{self.sha256}/{name}"
 
 
@@ -150,9 +155,23 @@ def _send(storage: Storage, uploads: Sequence[Upload], report: Report, yes: bool
 
 
 def _upload(storage: Storage, upload: Upload) -> None:
-    if storage.upload(Path(upload.source.path), upload.path) != upload.sha256:
+    with _file_of(upload.source) as file:
+        sha256 = storage.upload(file, upload.path)
+    if sha256 != upload.sha256:
         storage.delete(upload.path)
         raise StorageError(f"{upload.source.path} changed while it was uploaded; run again")
+
+
+@contextmanager
+def _file_of(source: Source) -> Iterator[Path]:
+    """The source's file; of an album, a zip of it for as long as it takes."""
+    if not source.is_album:
+        yield Path(source.path)
+        return
+    with tempfile.NamedTemporaryFile(prefix="slipway-", suffix=".zip") as file:
+        write_zip(source, file)
+        file.flush()
+        yield Path(file.name)
 
 
 def _is_local(source: Source) -> bool:

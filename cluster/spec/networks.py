@@ -83,6 +83,54 @@ class LSTM(Network):
     """Whether it reads in both directions."""
 
 
+def _size(value: object) -> object:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if is_count or value == "auto":
+        return value
+    raise ValueError(f"{show(value)} is neither auto nor a number of pixels")
+
+
+Size = Annotated[
+    Literal["auto"] | int,
+    PlainValidator(_size),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+]
+
+
+class ResNet(Network):
+    """A residual network of transformers, for pictures."""
+
+    type: Literal["resnet"]
+    """A residual network (arXiv:1512.03385); small pictures are enlarged before its stem."""
+    width: Count = 32
+    """Channels of the first stage; every further stage has twice as many."""
+    stages: Count = 3
+    """Stages; each but the first halves the sides."""
+    blocks: Count = 2
+    """Residual blocks in each stage."""
+    size: Size = "auto"
+    """Side of the pictures in pixels; auto: their own where all have the same of at most 64,
+    else 64."""
+
+
+class CNN(Network):
+    """A small convolutional network, quick on CPUs."""
+
+    type: Literal["cnn"]
+    """A small residual network for small pictures."""
+    width: Count = 32
+    """Channels after the stem; every stage doubles them."""
+    stages: Count = 3
+    """Stages; each halves the sides."""
+    blocks: Count = 1
+    """Residual blocks in each stage."""
+    dropout: Dropout = 0.0
+    """Share of activations dropped before the last layer in training."""
+    size: Size = "auto"
+    """Side of the pictures in pixels; auto: their own where all have the same of at most 64,
+    else 64."""
+
+
 _BLOCKS_SCHEMA = {"anyOf": [{"const": "backbone"}, {"type": "integer", "minimum": 0}]}
 
 
@@ -130,6 +178,8 @@ NetworkSpec = Annotated[
     Annotated[GPT, variant("gpt")]
     | Annotated[Bert, variant("bert")]
     | Annotated[LSTM, variant("lstm")]
+    | Annotated[ResNet, variant("resnet")]
+    | Annotated[CNN, variant("cnn")]
     | Annotated[Pretrained, variant("pretrained")],
     Discriminator(_choose),
 ]

@@ -101,6 +101,17 @@ class Validate(Section):
     """How often; as often as checkpoints by default."""
 
 
+class Augment(Section):
+    """How pictures are varied in training, anew in every epoch."""
+
+    crop: Share = 0.12
+    """Pictures are moved by up to this share of their side; 0% leaves them in place."""
+    flip: Bool = False
+    """Whether half of them are mirrored, left to right."""
+    erase: Share = 0.0
+    """Share of the pictures in which a random rectangle is greyed out (arXiv:1708.04896)."""
+
+
 class TrainSpec(Section):
     """How a model is trained."""
 
@@ -140,6 +151,8 @@ class TrainSpec(Section):
     """The pool that workers run in; any by default."""
     label_smoothing: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     """Share of each label that is spread over all classes, for classification."""
+    augment: Augment = Augment()
+    """How pictures are varied in training."""
     patience: Count | None = None
     """Validations without a better metric at which training ends; no bound by default."""
     stall: Seconds = 600.0

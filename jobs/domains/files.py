@@ -6,6 +6,7 @@ import fnmatch
 import glob
 import gzip
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,10 @@ class Source:
     """What changes when a file is replaced under its old size and time of modification."""
     store: Storage | None = None
     """The project's store, where the file is reached with its endpoint and credentials."""
+    is_album: bool = False
+    """Many files under one path, see `jobs.domains.albums`."""
+    content: bytes | None = None
+    """What is read in place of the file, such as an archive's entry."""
 
     @property
     def is_builtin(self) -> bool:
@@ -55,12 +60,15 @@ class Source:
 
     @property
     def suffix(self) -> str:
-        """In lower case, without ".gz"."""
-        return Path(self.path.lower().removesuffix(".gz")).suffix
+        """In lower case, without ".gz"; ".zip" of an album, "-ubyte" of MNIST's files."""
+        name = self.path.lower().removesuffix(".gz")
+        if self.is_album or name.endswith("-ubyte"):
+            return ".zip" if self.is_album else "-ubyte"
+        return Path(name).suffix
 
     @property
     def is_packed(self) -> bool:
-        return self.path.lower().endswith(".gz")
+        return self.path.lower().endswith(".gz") and self.content is None
 
 
 def find_sources(
@@ -77,7 +85,7 @@ def find_sources(
     for path in paths:
         for source in _find(path, suffixes, part, store):
             # Equal files share one upload, and were two files where they came from.
-            if source.path not in seen or _is_upload(source.path, store):
+            if source.path not in seen or is_upload(source.path, store):
                 found.append(source)
             seen.add(source.path)
     if not found:
@@ -129,7 +137,7 @@ def explain(path: str, error: Exception) -> DataError:
 def _find(path: str, suffixes: frozenset[str], part: str, store: Storage | None) -> list[Source]:
     if path.startswith(BUILTIN):
         return [Source(path, part)]
-    if store is not None and _is_upload(path, store):
+    if store is not None and is_upload(path, store):
         return _find_uploads(path, part, store)
     if "://" in path:
         return _find_remote(path, suffixes, part, store)
@@ -169,7 +177,7 @@ def _wanted(folder: str, names: list[str], suffixes: frozenset[str]) -> list[str
     return kept
 
 
-def _is_upload(uri: str, store: Storage | None) -> bool:
+def is_upload(uri: str, store: Storage | None) -> bool:
     return store is not None and "://" in uri and uri.startswith(store.url(UPLOADS) + "/")
 
 
@@ -233,6 +241,8 @@ def _remote(uri: str, part: str, named: bool, info: Any, store: Storage | None) 
 
 
 def _open(source: Source) -> IO[bytes]:
+    if source.content is not None:
+        return io.BytesIO(source.content)
     try:
         if "://" not in source.path:
             return open(source.path, "rb")

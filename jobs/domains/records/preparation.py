@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from cluster.storage import Storage
 
 LABELS = "labels.json"
-PIECES = 16
-PIECE_RECORDS = 4096
+PIECES = 8
+PIECE_RECORDS = 8192
 """Data are cut into so many pieces at most, none of fewer records than this but the last."""
-BLOCK_RECORDS = 512
+BLOCK_RECORDS = 2048
 BLOCK_BYTES = 8 << 20
 Piece = list[tuple[int, int, int]]
 """(file, start, stop): records start <= i < stop of a file; several where files are small."""
@@ -57,7 +57,6 @@ class RecordPreparation:
         self.pieces: list[Piece] = []
         self._catalog: Catalog | None = None
         self._division: Division | None = None
-        self._encodings: dict[str, str] = {}
         self._told = ""
         self._counts: dict[str, Counter[str]] = {}
 
@@ -96,8 +95,8 @@ class RecordPreparation:
         self, source: Source, content: str, start: int = 0, stop: int | None = None
     ) -> Iterator[Record | Bad]:
         """`read` for a table whose role `content` is the text; the label's column by `label`."""
-        encoding = self._encodings.get(source.path) or self.data.encoding
-        for row in read_table(source, self.columns(content), encoding, start, stop):
+        columns = self.columns(content)
+        for row in read_table(source, columns, self.data.encoding, start, stop):
             yield row if isinstance(row, Bad) else record_of(row, content)
 
     def columns(self, content: str) -> dict[str, str | int]:
@@ -151,8 +150,6 @@ class RecordPreparation:
         }
 
     def plan(self, inspections: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        pairs = zip(self._sources, inspections, strict=True)
-        self._encodings = {source.path: found.get("encoding", "") for source, found in pairs}
         catalog = Catalog([source.part for source in self._sources], inspections)
         dropped = Dropped()
         for found in inspections:
