@@ -32,8 +32,8 @@ class Dialect:
 
 def dialect_of(source: Source, encoding: str) -> Dialect:
     """Found in the first lines of a file."""
-    lines = [line for line, _ in islice(_lines(source, encoding), HEAD_LINES)]
-    full = [line for line in lines if line]
+    lines = list(islice(_lines(source, encoding), HEAD_LINES))
+    full = [line.removesuffix("\n") for line in lines if line != "\n"]
     is_csv = source.suffix == ".csv"
     first = full[0] if full else ""
     delimiter = "\t"
@@ -51,8 +51,7 @@ def dialect_of(source: Source, encoding: str) -> Dialect:
 def read_cells(source: Source, encoding: str, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """(line from 1, cells) of each row that is not blank."""
     path = source.path
-    lines = (line for line, _ in _lines(source, encoding))
-    rows = _parse(lines, dialect.delimiter, dialect.is_quoted)
+    rows = _parse(_lines(source, encoding), dialect.delimiter, dialect.is_quoted)
     line = 0
     try:
         for row in rows:
@@ -78,16 +77,22 @@ def split_lines(texts: Iterator[str]) -> Iterator[tuple[str, bool]]:
         yield rest, False
 
 
-def _lines(source: Source, encoding: str) -> Iterator[tuple[str, bool]]:
+def _lines(source: Source, encoding: str) -> Iterator[str]:
+    """Lines with the newline that ends them, "\\n" for "\\r\\n" too."""
+    rest = ""
     with open_source(source) as file:
-        yield from split_lines(decode(source.path, read_blocks(file), encoding, by_rows=True))
+        for text in decode(source.path, read_blocks(file), encoding, by_rows=True):
+            *lines, rest = (rest + text).replace("\r\n", "\n").split("\n")
+            for line in lines:
+                yield line + "\n"
+    if rest:
+        yield rest
 
 
 def _parse(lines: Iterable[str], delimiter: str, is_quoted: bool) -> Any:
-    ended = (line + "\n" for line in lines)
     if is_quoted:
-        return csv.reader(ended, delimiter=delimiter)
-    return csv.reader(ended, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        return csv.reader(lines, delimiter=delimiter)
+    return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
 
 
 def _holds_quotes(lines: list[str], delimiter: str) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, islice
 from typing import Any
 
@@ -40,7 +41,8 @@ def form_of(source: Source) -> str:
     return FORMS.get(source.suffix, "tsv")
 
 
-def describe_table(source: Source, encoding: str = "auto") -> dict[str, str]:
+@lru_cache(maxsize=256)  # all of a file is read to know its encoding
+def describe_table(source: Source, encoding: str = "auto") -> Mapping[str, str]:
     """{"form", "encoding"} of a table; DataError where it is empty or not for us."""
     form = form_of(source)
     if source.size == 0 and source.named and "://" not in source.path:
