@@ -26,9 +26,15 @@ if TYPE_CHECKING:
     from cluster.spec import ModelSpec
     from cluster.storage import Storage
 
-MODULES = {("text", "generation"): "jobs.domains.text.generation"}
+MODULES = {
+    ("text", "generation"): "jobs.domains.text.generation",
+    ("text", "classification"): "jobs.domains.text.classification",
+}
 """Each module has `open_domain` and `load`."""
-PREPARATIONS = {("text", "generation"): "jobs.domains.text.preparation"}
+PREPARATIONS = {
+    ("text", "generation"): "jobs.domains.text.preparation",
+    ("text", "classification"): "jobs.domains.text.classification_preparation",
+}
 """Each module has `open_preparation`, and imports no torch: it runs in short-lived processes."""
 
 

@@ -10,16 +10,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def freeze(
-    network: nn.Module, depth: int | Literal["backbone"] | None, fresh: Collection[str] = ()
+    network: nn.Module, depth: int | Literal["backbone"], fresh: Collection[str] = ()
 ) -> None:
     """Take layers of a transformers network out of training, in place.
 
     `depth` N freezes the embeddings and the lowest N blocks (of a ResNet: stages), "backbone" all
-    but the head, None nothing. Parameters named in `fresh` were not trained before and stay in
+    but the head, 0 nothing. Parameters named in `fresh` were not trained before and stay in
     training. Batch norms that are frozen keep their statistics too. ValueError for more blocks
     than there are, and where nothing is left to train.
     """
-    if depth is None:
+    if depth == 0:
         return
     backbone: nn.Module = getattr(network, "base_model", network)
     names = {id(p): name for name, p in network.named_parameters()}

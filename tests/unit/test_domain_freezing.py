@@ -41,7 +41,7 @@ def test_all_but_the_head_and_what_is_fresh(bert: Any) -> None:
 def test_what_cannot_be_frozen(bert: Any) -> None:
     with pytest.raises(ValueError, match="4, but the network has 3 blocks"):
         freeze(bert, 4)
-    freeze(bert, None)
+    freeze(bert, 0)
     assert len(trained(bert)) == len(list(bert.parameters()))
     with pytest.raises(ValueError, match="has no head apart"):
         freeze(bert.base_model, "backbone")

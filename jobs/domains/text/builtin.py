@@ -4,6 +4,7 @@ import ast
 import hashlib
 import os
 import sysconfig
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -11,6 +12,7 @@ from pathlib import Path
 from pydoc_data import topics
 
 from jobs.domains.files import DataError
+from jobs.domains.records import Record
 from jobs.domains.text.records import Document, Reading
 
 NAMES = ("python-docs", "python-source", "docstrings")
@@ -104,3 +106,25 @@ def _docstrings(file: Path) -> tuple[Document, ...]:
     return tuple(
         Document(text, place=f"{file}:{line}") for text, line in found if text and text.strip()
     )
+
+
+LABELLED = 60
+"""A package takes part in `labelled` with so many docstrings of its own."""
+
+
+@cache
+def labelled(path: str) -> tuple[Record, ...]:
+    """Docstrings of the standard library with the top-level package that each is from.
+
+    Each text once; packages with fewer than LABELLED are left out.
+    """
+    if _name(path) != "docstrings":
+        raise DataError(f"{path}: has no labels; there is builtin:docstrings")
+    root = Path(sysconfig.get_path("stdlib"))
+    seen: dict[str, Record] = {}
+    for file in _files():
+        package = file.relative_to(root).parts[0].removesuffix(".py")
+        for document in _docstrings(file):
+            seen.setdefault(document.text, Record(document.text, package, place=document.place))
+    counts = Counter(record.label for record in seen.values())
+    return tuple(record for record in seen.values() if counts[record.label] >= LABELLED)

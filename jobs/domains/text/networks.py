@@ -1,4 +1,4 @@
-"""Causal language models from the spec, and their folders in transformers' layout."""
+"""Causal language models from the spec, and all networks' folders in transformers' layout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import (
+    disable_progress_bar,
+    get_verbosity,
+    set_verbosity,
+    set_verbosity_error,
+)
 
 from jobs.domains.text.pretrained import source_of
 
@@ -36,32 +41,55 @@ def load_network(source: str, dtype: torch.dtype | str = "auto") -> nn.Module:
 
     Raises ValueError where there are no weights or only pickled ones, which can run code.
     """
-    folder = Path(source)
-    if folder.is_dir():
-        names = [file.name for file in folder.iterdir()]
-        pickles = [name for name in names if name.endswith(PICKLES)]
-        if not any(name.endswith(".safetensors") for name in names):
-            raise ValueError(
-                f"{source}: "
-                + (f"{pickles[0]} is a pickle and is never loaded" if pickles else "no weights")
-                + "; save the network with save_pretrained(), which writes model.safetensors"
-            )
+    return from_pretrained(AutoModelForCausalLM, source, dtype, attn_implementation="sdpa")[0]
+
+
+def from_pretrained(
+    kind: Any, source: str, dtype: torch.dtype | str = "auto", **settings: Any
+) -> tuple[nn.Module, set[str]]:
+    """A network of transformers' making as one of its classes `kind` loads it, from safetensors.
+
+    With it the names of parameters that the folder does not hold, or in another size: those are
+    freshly initialised. Raises ValueError as `load_network` does.
+    """
+    _check_weights(source)
     disable_progress_bar()  # one for every load, however small the network
+    verbosity = get_verbosity()
+    set_verbosity_error()  # a fresh head is what was asked for
     try:
-        loaded: nn.Module = AutoModelForCausalLM.from_pretrained(
-            source, use_safetensors=True, dtype=dtype, attn_implementation="sdpa"
+        loaded, told = kind.from_pretrained(
+            source, use_safetensors=True, dtype=dtype, output_loading_info=True, **settings
         )
-    except OSError as error:
-        raise ValueError(f"network.pretrained {source}: cannot be loaded: {error}") from error
-    return loaded
+    except (OSError, ValueError) as error:
+        reason = f"network.pretrained {source}: cannot be loaded: {error}"
+        raise ValueError(reason) from error
+    finally:
+        set_verbosity(verbosity)
+    changed = {key[0] for key in told["mismatched_keys"]}
+    return loaded, set(told["missing_keys"]) | changed
+
+
+def _check_weights(source: str) -> None:
+    folder = Path(source)
+    if not folder.is_dir():
+        return
+    names = [file.name for file in folder.iterdir()]
+    pickles = [name for name in names if name.endswith(PICKLES)]
+    if not any(name.endswith(".safetensors") for name in names):
+        raise ValueError(
+            f"{source}: "
+            + (f"{pickles[0]} is a pickle and is never loaded" if pickles else "no weights")
+            + "; save the network with save_pretrained(), which writes model.safetensors"
+        )
 
 
 def save_network(
     network: nn.Module, state: Mapping[str, Tensor], processor: Path, folder: Path
 ) -> None:
-    """config.json, generation_config.json, model.safetensors and the tokenizer, into `folder`.
+    """config.json, model.safetensors and the processor's files, into `folder`.
 
-    Tied weights are written once, as transformers expects; `state` may hold them apart or not.
+    Of a decoder also generation_config.json. Tied weights are written once, as transformers
+    expects; `state` may hold them apart or not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tied: Mapping[str, str] = getattr(network, "all_tied_weights_keys", None) or {}
@@ -75,8 +103,9 @@ def save_network(
     config.dtype = next(t.dtype for t in kept.values() if t.is_floating_point())
     config.architectures = [type(network).__name__]
     config.save_pretrained(folder)
-    generation: Any = network.generation_config
-    generation.save_pretrained(folder)
+    generation: Any = getattr(network, "generation_config", None)
+    if generation is not None:
+        generation.save_pretrained(folder)
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     for file in sorted(processor.iterdir()):
         shutil.copyfile(file, folder / file.name)

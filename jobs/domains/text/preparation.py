@@ -19,17 +19,13 @@ import pyarrow as pa
 from jobs.domains import Block
 from jobs.domains.files import DataError, Source, find_sources
 from jobs.domains.text.documents import SUFFIXES, documents, reading_of, spans
-from jobs.domains.text.inspection import Inspection, check_dropped, inspect, whole
+from jobs.domains.text.inspection import Inspection, all_dropped, check_dropped, inspect, whole
 from jobs.domains.text.packing import Packer, stream_batch
-from jobs.domains.text.pretrained import (
-    context_of,
-    copy_tokenizer,
-    source_of,
-    tokenizer_digest,
-)
+from jobs.domains.text.pretrained import context_of
 from jobs.domains.text.records import Document, Layout, Reading
 from jobs.domains.text.splitting import FEW_DOCUMENTS, SPLITS, Borders, by_key, cut, key_of
-from jobs.domains.text.vocabulary import Ids, Vocabulary, train_bpe, train_characters
+from jobs.domains.text.tokenizing import fit_vocabulary, tokenizer_settings
+from jobs.domains.text.vocabulary import STREAM, Ids, Vocabulary
 
 if TYPE_CHECKING:
     from cluster.spec import DataSpec, ModelSpec
@@ -56,13 +52,15 @@ class Piece:
 class GenerationPreparation:
     """See `jobs.domains.Preparation`."""
 
+    marks = STREAM
+
     def __init__(
         self, model: ModelSpec, pretrained: Path | None = None, store: Storage | None = None
     ) -> None:
         data = model.data
+        self.model = model
         self.store = store
         self.data = data
-        self.network = model.network
         self.pretrained = pretrained
         self.context = context_of(model.network, pretrained)
         self.layout = layout_of(data)
@@ -71,6 +69,7 @@ class GenerationPreparation:
         self.vocabulary: Vocabulary | None = None
         self._packer: Packer | None = None
         self._counts: dict[str, Counter[str]] = {}
+        self._told = ""
         for key in ("by", "time"):
             if getattr(data.split, key) is not None:
                 raise DataError(
@@ -96,7 +95,7 @@ class GenerationPreparation:
             "seed": self.data.seed,
             "column": self.layout.column,
             "encoding": self.data.encoding,
-            "tokenizer": self._tokenizer_settings(),
+            "tokenizer": tokenizer_settings(self.model, self.pretrained),
         }
 
     def inspect(self, source: Source) -> dict[str, Any]:
@@ -105,6 +104,7 @@ class GenerationPreparation:
     def plan(self, inspections: Sequence[dict[str, Any]]) -> dict[str, Any]:
         found = [Inspection.parse(content) for content in inspections]
         dropped = check_dropped(found, self.data.max_bad)
+        self._told = all_dropped(found).line(sum(i.documents for i in found))
         pairs = list(zip(self._sources, found, strict=True))
         own = [(source, i) for source, i in pairs if not source.part]
         self.borders = self._borders([i for _, i in own])
@@ -122,14 +122,11 @@ class GenerationPreparation:
         return len(self.pieces)
 
     def fit(self, folder: Path, report: Callable[[str], None]) -> None:
-        source = self._tokenizer_source()
-        if source is not None:
-            self.vocabulary = copy_tokenizer(source, folder)
-            return
-        tokenizer = self.data.tokenizer
-        report(f"learning a vocabulary of at most {tokenizer.size:,} ({tokenizer.type})")
-        train = train_characters if tokenizer.type == "character" else train_bpe
-        self.vocabulary = train(self._training_texts(), tokenizer.size, folder)
+        if self._told:
+            report(self._told)
+        self.vocabulary = fit_vocabulary(
+            self.model, self.pretrained, self.marks, self._training_texts(), folder, report
+        )
 
     def encode(self, piece: int) -> Iterator[Block]:
         assert self.vocabulary is not None
@@ -182,17 +179,6 @@ class GenerationPreparation:
 
     def _given(self) -> list[tuple[str, float | str]]:
         return [(part, getattr(self.data.split, part)) for part in ("validation", "test")]
-
-    def _tokenizer_source(self) -> str | None:
-        """What has a tokenizer already: the network to start from, or the folder that is named."""
-        path = self.data.tokenizer.path
-        return source_of(self.network, self.pretrained) or (str(path) if path else None)
-
-    def _tokenizer_settings(self) -> dict[str, Any]:
-        source = self._tokenizer_source()
-        if source is not None:
-            return {"pretrained": tokenizer_digest(source)}
-        return {"type": self.data.tokenizer.type, "size": self.data.tokenizer.size}
 
     def _borders(self, own: Sequence[Inspection]) -> Borders:
         validation, test = (0.0 if isinstance(s, str) else float(s) for _, s in self._given())

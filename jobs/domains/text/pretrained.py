@@ -11,6 +11,8 @@ from jobs.domains.text.vocabulary import Vocabulary
 MAX_CONTEXT = 1024
 """The context where the spec names none; networks that see more cost memory to train."""
 
+OFFSET_TYPES = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
+"""Networks whose first position comes after the padding's number."""
 
 END_MARKS = ("<|endoftext|>", "</s>", "<eos>", "[SEP]")
 """What ends a document in a tokenizer that does not say so itself."""
@@ -33,7 +35,23 @@ def context_of(network: Any, folder: Path | None = None) -> int:
         return int(network.context)
     config = _config(source_of(network, folder) or "")
     longest = config.get("max_position_embeddings") or config.get("n_positions") or MAX_CONTEXT
+    if config.get("model_type") in OFFSET_TYPES:
+        longest -= int(config.get("pad_token_id") or 0) + 1
     return min(int(longest), MAX_CONTEXT)
+
+
+def keep_context(folder: Path, context: int) -> None:
+    """Write into a tokenizer's folder where texts are cut, so that answers cut them there too."""
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text("utf-8")) | {"model_max_length": context}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def kept_context(folder: Path) -> int:
+    """What `keep_context` wrote."""
+    return int(
+        json.loads((folder / "tokenizer_config.json").read_text("utf-8"))["model_max_length"]
+    )
 
 
 def tokenizer_digest(source: str) -> str:

@@ -1,23 +1,68 @@
-"""Text to token ids and back: byte-level BPE and characters trained here, or a pretrained one.
+"""Text to token ids and back: byte-level BPE, WordPiece and characters learned here, or pretrained.
 
 A vocabulary is a folder that plain transformers read too (`tokenizer.json`,
 `tokenizer_config.json`).
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from jobs.domains.text.spelling import bytes_of
 
 END = "<|endoftext|>"
 UNKNOWN = "<|unknown|>"
+ROLES = ("eos_token", "pad_token", "unk_token", "mask_token")
+"""What a tokenizer_config.json says of marks that this module reads."""
 
 Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The tokens of a new vocabulary that no text has, and what they are for."""
+
+    tokens: tuple[str, ...]
+    unknown: str
+    roles: Mapping[str, str]
+    """As tokenizer_config.json names them."""
+    frames: bool
+    """Every text stands between [CLS] and [SEP]."""
+
+
+STREAM = Marks((END,), UNKNOWN, {"bos_token": END, "eos_token": END}, False)
+"""Of a decoder, which reads documents one after the other."""
+FRAME = Marks(
+    ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    "[UNK]",
+    {
+        "bos_token": "[CLS]",
+        "eos_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    },
+    True,
+)
+"""Of an encoder, which reads one text at a time (Devlin et al., 2018)."""
 
 
 class Vocabulary:
@@ -26,20 +71,26 @@ class Vocabulary:
     def __init__(self, folder: Path) -> None:
         path = folder / "tokenizer_config.json"
         config = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        self._setup((folder / "tokenizer.json").read_text("utf-8"), config.get("eos_token"))
+        roles = {role: _content(config[role]) for role in ROLES if config.get(role)}
+        self._setup((folder / "tokenizer.json").read_text("utf-8"), roles)
 
-    def __getstate__(self) -> tuple[str, str]:
-        return self._text, self._mark
+    def __getstate__(self) -> tuple[str, dict[str, str]]:
+        return self._text, self._roles
 
-    def __setstate__(self, state: tuple[str, str]) -> None:
+    def __setstate__(self, state: tuple[str, dict[str, str]]) -> None:
         self._setup(*state)
 
-    def _setup(self, text: str, mark: Any) -> None:
-        self._text, self._mark = text, mark["content"] if isinstance(mark, dict) else mark
+    def _setup(self, text: str, roles: dict[str, str]) -> None:
+        self._text, self._roles = text, roles
         self._document = json.loads(text)
         self._tokenizer = _open(text)
         self.size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.end = self._end()
+        padding = self._id("pad_token")
+        self.padding: int = self.end if padding is None else padding
+        """What fills up a batch."""
+        self.mask: int | None = self._id("mask_token")
+        """What stands for a token to be guessed; None where the vocabulary has none."""
         self._is_character = _is_character(self._document)
 
     def encode(self, text: str) -> Ids:
@@ -48,6 +99,27 @@ class Vocabulary:
             return self._table[_code_points(text)]
         encoded = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
         return np.asarray(encoded[0].ids, np.int32)
+
+    @cached_property
+    def frame(self) -> tuple[Ids, Ids]:
+        """The marks that every text of an encoder stands between."""
+        bare = self._tokenizer.encode("a", add_special_tokens=False).ids
+        framed = self._tokenizer.encode("a", add_special_tokens=True).ids
+        start = next(i for i in range(len(framed)) if framed[i : i + len(bare)] == bare)
+        before, after = framed[:start], framed[start + len(bare) :]
+        return np.asarray(before, np.int32), np.asarray(after, np.int32)
+
+    def encode_framed(self, text: str, longest: int) -> Ids:
+        """Token ids of a text between its marks, the text cut so that all are `longest` at most."""
+        before, after = self.frame
+        room = max(0, longest - before.size - after.size)
+        return np.concatenate([before, self.encode(text)[:room], after])
+
+    @cached_property
+    def marks(self) -> Ids:
+        """Ids of all tokens that no text has."""
+        added = self._document["added_tokens"]
+        return np.asarray(sorted(t["id"] for t in added if t["special"]), np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -60,7 +132,7 @@ class Vocabulary:
         losses per character or byte compare across vocabularies. The first byte of a character
         counts as the character.
         """
-        spelled = [_bytes_of(token) for token in self._tokens()]
+        spelled = [bytes_of(token) for token in self._tokens()]
         characters = [sum(byte & 0xC0 != 0x80 for byte in word) for word in spelled]
         return np.asarray(characters, np.int32), np.asarray([len(w) for w in spelled], np.int32)
 
@@ -71,7 +143,7 @@ class Vocabulary:
         kind = _kind(self._document)
         for i in range(self.size):
             token = self._tokenizer.id_to_token(i) or ""
-            if self._is_character and token == UNKNOWN:
+            if self._is_character and token == self._document["model"]["unk_token"]:
                 yield "plain", "?"
             else:
                 yield ("mark" if token in marks else kind), token
@@ -79,68 +151,107 @@ class Vocabulary:
     @cached_property
     def _table(self) -> Ids:
         """Id of every code point, [0x110000]."""
-        table = np.full(0x110000, self._tokenizer.token_to_id(UNKNOWN), np.int32)
+        unknown = self._tokenizer.token_to_id(self._document["model"]["unk_token"])
+        table = np.full(0x110000, unknown, np.int32)
         for token, i in self._tokenizer.get_vocab(with_added_tokens=True).items():
             if len(token) == 1:
                 table[ord(token)] = i
         return table
 
     def _end(self) -> int:
-        number = self._tokenizer.token_to_id(self._mark) if self._mark else None
+        number = self._id("eos_token")
         if number is None:
             raise ValueError(
                 "the tokenizer has no end-of-text token; "
                 'name one as "eos_token" in its tokenizer_config.json'
             )
-        return int(number)
+        return number
+
+    def _id(self, role: str) -> int | None:
+        """Id of the token that the tokenizer's configuration names for a role."""
+        number = self._tokenizer.token_to_id(self._roles[role]) if role in self._roles else None
+        return None if number is None else int(number)
 
 
-def train_bpe(texts: Iterable[str], size: int, folder: Path) -> Vocabulary:
+def train_bpe(texts: Iterable[str], size: int, folder: Path, marks: Marks = STREAM) -> Vocabulary:
     """Byte-level BPE (Radford et al., 2019) of at most `size` tokens, written to `folder`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=[END],
+        special_tokens=list(marks.tokens),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return _save(tokenizer, folder)
+    return _save(tokenizer, folder, marks)
 
 
-def train_characters(texts: Iterable[str], size: int, folder: Path) -> Vocabulary:
-    """The most frequent characters, at most `size` with the two marks, written to `folder`."""
+def train_wordpiece(
+    texts: Iterable[str], size: int, folder: Path, marks: Marks = FRAME
+) -> Vocabulary:
+    """WordPiece as BERT reads text: lower case, no accents, each Chinese character a word.
+
+    At most `size` tokens, written to `folder`.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token=marks.unknown))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=list(marks.tokens),
+        limit_alphabet=max(1, size - len(marks.tokens)),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _save(tokenizer, folder, marks)
+
+
+def train_characters(
+    texts: Iterable[str], size: int, folder: Path, marks: Marks = STREAM
+) -> Vocabulary:
+    """The most frequent characters, at most `size` with the marks, written to `folder`."""
+    own = list(dict.fromkeys([*marks.tokens, marks.unknown]))
     counts = np.zeros(0x110000, np.int64)
     for text in texts:
         present, times = np.unique(_code_points(text), return_counts=True)
         counts[present] += times
     points = np.flatnonzero(counts)
-    kept = points[np.argsort(-counts[points], kind="stable")][: max(0, size - 2)]
-    words = [END, UNKNOWN, *(chr(point) for point in sorted(kept.tolist()))]
+    kept = points[np.argsort(-counts[points], kind="stable")][: max(0, size - len(own))]
+    words = [*own, *(chr(point) for point in sorted(kept.tolist()))]
     vocabulary = {word: i for i, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=marks.unknown))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    tokenizer.add_special_tokens([END, UNKNOWN])
-    return _save(tokenizer, folder)
+    tokenizer.add_special_tokens(own)
+    return _save(tokenizer, folder, marks)
 
 
-def _save(tokenizer: Tokenizer, folder: Path) -> Vocabulary:
+def _save(tokenizer: Tokenizer, folder: Path, marks: Marks) -> Vocabulary:
     folder.mkdir(parents=True, exist_ok=True)
+    if marks.frames:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[(mark, tokenizer.token_to_id(mark)) for mark in ("[CLS]", "[SEP]")],
+        )
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": END,
-        "eos_token": END,
+        **marks.roles,
         "clean_up_tokenization_spaces": False,
     }
-    if tokenizer.token_to_id(UNKNOWN) is not None:
-        config["unk_token"] = UNKNOWN
+    if tokenizer.token_to_id(marks.unknown) is not None:
+        config["unk_token"] = marks.unknown
     text = json.dumps(config, indent=2, sort_keys=True)
     (folder / "tokenizer_config.json").write_text(text + "\n", "utf-8")
     return Vocabulary(folder)
+
+
+def _content(mark: Any) -> str:
+    return str(mark["content"] if isinstance(mark, dict) else mark)
 
 
 @lru_cache(maxsize=4)
@@ -167,27 +278,3 @@ def _kind(document: dict[str, Any]) -> str:
     if _is_character(document):
         return "plain"
     return "bytes" if '"ByteLevel"' in json.dumps(document["pre_tokenizer"]) else "pieces"
-
-
-def _bytes_of(token: tuple[str, str]) -> bytes:
-    kind, text = token
-    if kind == "mark":
-        return b""
-    if kind == "plain":
-        return text.encode()
-    if kind == "bytes":
-        return bytes(BYTE_OF[char] for char in text if char in BYTE_OF)
-    if len(text) == 6 and text.startswith("<0x"):
-        return bytes([int(text[3:5], 16)])
-    return text.removeprefix("##").replace("\u2581", " ").encode()
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """The printable stand-in of each byte in byte-level BPE, as in GPT-2's encoder.py."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    stand_ins = {chr(256 + i): byte for i, byte in enumerate(others)}
-    return {chr(byte): byte for byte in printable} | stand_ins
-
-
-BYTE_OF = _byte_alphabet()

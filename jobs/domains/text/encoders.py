@@ -1,0 +1,126 @@
+"""Networks that read whole texts: built from the spec, loaded from folders, with a head on top."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+)
+
+from jobs.domains.freezing import freeze
+from jobs.domains.text.lstm import MODEL_TYPE, LSTMConfig, LSTMForSequenceClassification
+from jobs.domains.text.networks import from_pretrained
+from jobs.domains.text.pretrained import source_of
+from jobs.domains.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from cluster.spec import ModelSpec
+
+
+def build_classifier(
+    model: ModelSpec, vocabulary: Vocabulary, labels: Sequence[str], pretrained: Path | None
+) -> nn.Module:
+    """BERT or an LSTM in fp32 as the spec says, or a pretrained network.
+
+    The latter's head is a fresh one unless it has as many classes; what the spec freezes is frozen.
+    """
+    network: Any = model.network
+    source = source_of(network, pretrained)
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+    if source is not None:
+        loaded, fresh = load_classifier(source, torch.float32, num_labels=len(labels), **names)
+        _fit_marks(loaded, vocabulary)
+        freeze(loaded, network.freeze, fresh)
+        return loaded
+    if network.type == "bert":
+        built: nn.Module = BertForSequenceClassification(_bert(network, vocabulary, **names))
+        return built
+    config = LSTMConfig(
+        vocab_size=vocabulary.size,
+        pad_token_id=vocabulary.padding,
+        width=network.width,
+        num_hidden_layers=network.layers,
+        dropout=network.dropout,
+        bidirectional=network.bidirectional,
+        max_position_embeddings=network.context,
+        **names,
+    )
+    recurrent: nn.Module = LSTMForSequenceClassification(config)
+    return recurrent
+
+
+def build_masked(model: ModelSpec, vocabulary: Vocabulary, pretrained: Path | None) -> nn.Module:
+    """BERT with a head that guesses hidden tokens, in fp32, or a pretrained network."""
+    network: Any = model.network
+    source = source_of(network, pretrained)
+    if source is not None:
+        loaded, fresh = load_masked(source, torch.float32)
+        freeze(loaded, network.freeze, fresh)
+        return loaded
+    built: nn.Module = BertForMaskedLM(_bert(network, vocabulary))
+    return built
+
+
+def load_classifier(
+    source: str, dtype: torch.dtype | str = "auto", **config: Any
+) -> tuple[nn.Module, Collection[str]]:
+    """A classifier of a folder or hub name, and the names of parameters that it did not hold.
+
+    Raises ValueError where there are no weights or only pickled ones.
+    """
+    kind = LSTMForSequenceClassification if _is_ours(source) else AutoModelForSequenceClassification
+    return from_pretrained(kind, source, dtype, ignore_mismatched_sizes=True, **config)
+
+
+def load_masked(
+    source: str, dtype: torch.dtype | str = "auto"
+) -> tuple[nn.Module, Collection[str]]:
+    """A masked language model, as `load_classifier` gives a classifier."""
+    return from_pretrained(AutoModelForMaskedLM, source, dtype)
+
+
+def _bert(network: Any, vocabulary: Vocabulary, **settings: Any) -> BertConfig:
+    return BertConfig(
+        vocab_size=vocabulary.size,
+        pad_token_id=vocabulary.padding,
+        num_hidden_layers=network.layers,
+        num_attention_heads=network.heads,
+        hidden_size=network.width,
+        intermediate_size=4 * network.width,
+        max_position_embeddings=network.context,
+        hidden_dropout_prob=network.dropout,
+        attention_probs_dropout_prob=network.dropout,
+        # 0.02 at BERT's own width of 768; a narrower network needs larger weights to pass as much.
+        initializer_range=0.02 * math.sqrt(768 / network.width),
+        **settings,
+    )
+
+
+def _fit_marks(network: nn.Module, vocabulary: Vocabulary) -> None:
+    """Decoders that classify look for the padding; those trained without one are told."""
+    config: Any = network.config
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = vocabulary.padding
+
+
+def _is_ours(source: str) -> bool:
+    """Whether a folder holds our own LSTM, which transformers' Auto classes do not know."""
+    path = Path(source, "config.json")
+    try:
+        return bool(json.loads(path.read_text("utf-8")).get("model_type") == MODEL_TYPE)
+    except (OSError, ValueError):
+        return False
