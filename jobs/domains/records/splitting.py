@@ -56,10 +56,10 @@ def by_share(labels: Numbers, digests: Digests, seed: int, shares: Shares) -> Si
 def by_group(labels: Numbers, groups: Digests, seed: int, shares: Shares) -> Sides:
     """Sides [n]: all records of a group on one side, labels and sizes as near as that allows.
 
-    Groups come in the seed's order, each to the side that its labels are rarest on (after
-    stratified group k-fold); a label is wanted on each side once at least.
+    Groups come in the seed's order, those of twice the size earlier, each to the side that its
+    labels are rarest on (after stratified group k-fold); each side wants every label once at least.
     """
-    names, members = np.unique(groups, return_inverse=True)
+    names, members, extents = np.unique(groups, return_inverse=True, return_counts=True)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     pairs, sizes = np.unique(members * len(counts) + classes, return_counts=True)
     content: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -70,7 +70,7 @@ def by_group(labels: Numbers, groups: Digests, seed: int, shares: Shares) -> Sid
     targets = {side: list(amounts) for side, amounts in left.items()}
     totals = counts.tolist()
     chosen = np.zeros(len(names), np.int8)
-    for group in np.argsort(keys_of(names, seed), kind="stable").tolist():
+    for group in np.lexsort((keys_of(names, seed), -np.log2(extents).astype(np.int64))).tolist():
         own = content[group]
         scores = {
             side: sum(n / totals[c] * (left[side][c] - n) / targets[side][c] for c, n in own)

@@ -41,15 +41,16 @@ def form_of(source: Source) -> str:
     return FORMS.get(source.suffix, "tsv")
 
 
-@lru_cache(maxsize=256)  # all of a file is read to know its encoding
-def describe_table(source: Source, encoding: str = "auto") -> Mapping[str, str]:
+def describe_table(source: Source, encoding: str = "auto") -> dict[str, str]:
     """{"form", "encoding"} of a table; DataError where it is empty or not for us."""
     form = form_of(source)
+    if source.content is not None:
+        return {"form": form, "encoding": resolve(source, encoding, by_rows=True)}
     if source.size == 0 and source.named and "://" not in source.path:
         raise DataError(f"{source.path}: is empty; leave it out of data.source")
     if form == "parquet":
         return {"form": form, "encoding": ""}
-    return {"form": form, "encoding": resolve(source, encoding, by_rows=True)}
+    return {"form": form, "encoding": _encoding(source, encoding)}
 
 
 def read_table(
@@ -73,6 +74,12 @@ def read_table(
         yield from read(source, columns, about["encoding"], (start, stop), frozenset(raw))
     except (OSError, EOFError) as error:
         raise explain(source.path, error) from error
+
+
+@lru_cache(maxsize=256)
+def _encoding(source: Source, encoding: str) -> str:
+    """Remembered, as all of a file is read to know it."""
+    return resolve(source, encoding, by_rows=True)
 
 
 def has_names(columns: Columns) -> bool:
@@ -137,7 +144,7 @@ def json_row(
         value = row[column]
         cells[role] = value if role in raw else as_text(value)
         if cells[role] is None:
-            return Bad("empty" if value is None else f'"{column}" is no text', place)
+            return Bad(f'no "{column}"' if value is None else f'"{column}" is no text', place)
     return _undecoded(cells, "unicode", place) or Row(cells, place)
 
 
@@ -170,7 +177,7 @@ def _cells(
         value = row[name]
         cells[role] = value if role in raw else as_text(value)
         if cells[role] is None:
-            return Bad("empty" if value is None else f'"{name}" is no text', place)
+            return Bad(f'no "{name}"' if value is None else f'"{name}" is no text', place)
     return Row(cells, place)
 
 
