@@ -43,7 +43,7 @@ check: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/pytest tests/unit -q -n 2 --dist worksteal
+	$(BIN)/pytest tests/unit tests/manifests -q -n 2 --dist worksteal
 
 test: unit
 	$(BIN)/pytest tests/local_ray -q --durations=10

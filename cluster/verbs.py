@@ -95,13 +95,15 @@ def doctor(request: Request) -> int:
 def render(request: Request, spec: bool) -> None:
     """Print the merged spec, or what ``up`` would apply."""
     loaded = request.spec()
-    if not spec:
-        raise WrongRequestError(
-            f"provider {loaded.cluster.provider.type} applies no documents; "
-            "render --spec prints the merged spec"
-        )
-    text = loaded.dump()
-    request.answer(loaded.model_dump(mode="json", by_alias=True), text.rstrip("\n"))
+    if spec:
+        text = loaded.dump()
+        request.answer(loaded.model_dump(mode="json", by_alias=True), text.rstrip("\n"))
+        return
+    from cluster.documents import write_documents
+    from cluster.rendering import rendered
+
+    documents = rendered(loaded)
+    request.answer({"documents": documents}, write_documents(documents).rstrip("\n"))
 
 
 def env(request: Request) -> None:

@@ -7,6 +7,7 @@ from cluster.spec.clusters import ClusterSpec
 from cluster.spec.document import Spec
 from cluster.spec.model_checks import MODEL_CHECKS
 from cluster.spec.problems import did_you_mean
+from cluster.spec.provider_checks import check_provider
 from cluster.spec.providers import AWS, GCP, Azure, Kubernetes, OnPrem, RayAddress
 from cluster.spec.translate import Finding
 
@@ -15,6 +16,7 @@ def check(spec: Spec) -> Iterator[Finding]:
     """Everything wrong with the spec that its single values do not show."""
     for each in (_storage, _pools, _hosts):
         yield from ((message, ("cluster", *path)) for message, path in each(spec.cluster))
+    yield from check_provider(spec)
     for name, model in spec.models.items():
         for checks in MODEL_CHECKS:
             for message, path in checks(spec, name, model):

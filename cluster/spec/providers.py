@@ -46,11 +46,17 @@ class Kubernetes(Section):
     priority: str | None = None
     """Priority class of the pods."""
     image: str | None = None
-    """Container image with this package and its dependencies."""
+    """Container image with this package and its dependencies; k8s/image builds one. Required."""
+    platform: Literal["any", "gke", "karpenter", "eks", "aks"] = "any"
+    """Whose labels tell nodes with accelerators and spot nodes: of any platform by default."""
+    token: Secret | None = None
+    """Secret with Ray's token under the key auth_token; one is made by default."""
+    ingress_namespace: str | None = None
+    """Namespace of the controller that serves the Ingress; only it may reach the services."""
     gateway_class: str | None = None
     """Gateway class for incremental upgrades of the services."""
     pod: dict[str, Any] = Field(default_factory=dict)
-    """Merged into every pod that is rendered, for what is not foreseen here."""
+    """Merged into every pod that is rendered, for what is not foreseen here: metadata and spec."""
 
 
 class Host(Section):

@@ -43,7 +43,7 @@ ROWS = [
 ]
 CLUSTERS = [
     (
-        "{provider: kubernetes, pools: [{name: p, cpus: 4}]}",
+        "{provider: {type: kubernetes, image: i}, pools: [{name: p, cpus: 4}]}",
         "a folder of this machine cannot be reached from provider kube",
     ),
     ("{provider: {type: ray, address: 'http://10.0.0.1:8265'}}", "cannot be reached from the"),
@@ -52,7 +52,7 @@ CLUSTERS = [
     ("{pools: [{name: A}]}", '"A" is not a name'),
     ("{pools: [{name: a, nodes: 3..2}]}", "3 is above 2"),
     (
-        "{storage: s3://b, provider: {type: kubernetes, contxt: x}}",
+        "{storage: s3://b, provider: {type: kubernetes, image: i, contxt: x}}",
         'contxt: unknown key; did you mean "context"?',
     ),
 ]

@@ -1,0 +1,43 @@
+"""NetworkPolicies: what of a cluster is reached, and by whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cluster.documents import Document, read_document
+from cluster.kubernetes import names
+from cluster.kubernetes.raycluster import FILES, named
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
+
+SERVE_PORT = 8000
+
+
+def network_policy(spec: Spec) -> Document:
+    """Closes every pod of the spec to all but each other, the operator and Prometheus."""
+    document = read_document(FILES / "networkpolicy.yaml")
+    document["metadata"] = named(spec, spec.name, queued=False)
+    ours = {"matchLabels": {names.CLUSTER: spec.name}}
+    document["spec"]["podSelector"] = ours
+    document["spec"]["ingress"][0]["from"][0]["podSelector"] = ours
+    return document
+
+
+def services_policy(spec: Spec) -> Document:
+    """Opens the port of the services to the controller of the Ingress; policies add up."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    document = read_document(FILES / "networkpolicy.yaml")
+    document["metadata"] = named(spec, names.services(spec), queued=False)
+    serving = {names.CLUSTER: spec.name, names.ROLE: names.SERVICES}
+    namespace = provider.ingress_namespace or "ingress"
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    document["spec"]["podSelector"] = {"matchLabels": serving}
+    document["spec"]["ingress"] = [
+        {
+            "from": [{"namespaceSelector": selector}],
+            "ports": [{"protocol": "TCP", "port": SERVE_PORT}],
+        }
+    ]
+    return document

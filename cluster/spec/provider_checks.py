@@ -1,0 +1,189 @@
+"""What a provider cannot give: refused from the file alone, before anything is asked of a cloud."""
+
+import re
+from collections.abc import Iterator
+
+from cluster.spec.clusters import ClusterSpec, Pool
+from cluster.spec.document import Spec
+from cluster.spec.problems import did_you_mean
+from cluster.spec.providers import AWS, GCP, Azure, Kubernetes, OnPrem
+from cluster.spec.translate import Finding
+
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+SUBDOMAIN = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+# KubeRay sets these itself, and refuses a cluster that does (validation.go of v1.7).
+KUBERAYS = (
+    "RAY_AUTH_TOKEN",
+    "RAY_AUTH_MODE",
+    "RAY_REDIS_ADDRESS",
+    "REDIS_PASSWORD",
+    "REDIS_USERNAME",
+    "RAY_enable_autoscaler_v2",
+)
+# Kueue puts a head and its worker groups into one workload, of 8 parts at most.
+MOST_GROUPS = 7
+
+
+def check_provider(spec: Spec) -> Iterator[Finding]:
+    """Everything wrong with the provider, the pools on it, and what it makes of names."""
+    cluster, provider = spec.cluster, spec.cluster.provider
+    if isinstance(provider, Kubernetes):
+        for each in (_names, _kubernetes, _queue, _pod, _environment, _secrets):
+            yield from each(spec, provider)
+    if isinstance(provider, AWS | GCP | Azure):
+        yield from _zones(provider)
+        yield from _head(cluster, provider)
+    if isinstance(provider, AWS | GCP | Azure | OnPrem) and cluster.high_availability == "redis":
+        message = f"redis is for kubernetes; provider {provider.type} keeps it by embedded"
+        yield message, ("cluster", "high_availability")
+    if isinstance(provider, Kubernetes | AWS | GCP | Azure):
+        for at, pool in enumerate(cluster.pools):
+            for message in _accelerators(provider.type, pool):
+                yield message, ("cluster", "pools", at, "accelerators")
+
+
+def _names(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
+    if spec.name.endswith("-"):
+        yield "must end with a letter or a digit on Kubernetes", ("name",)
+    for at, pool in enumerate(spec.cluster.pools):
+        path = ("cluster", "pools", at, "name")
+        if pool.name.endswith("-"):
+            yield "must end with a letter or a digit on Kubernetes", path
+        if pool.name in ("head", "headgroup"):
+            yield f'"{pool.name}" is the name of Ray\'s own group; choose another', path
+    for key, pattern in (
+        ("namespace", LABEL),
+        ("ingress_namespace", LABEL),
+        ("queue", SUBDOMAIN),
+        ("priority", SUBDOMAIN),
+        ("gateway_class", SUBDOMAIN),
+    ):
+        value = getattr(provider, key)
+        if value is not None and not re.fullmatch(pattern, value):
+            message = (
+                f'"{value}" is not a name on Kubernetes: lower-case letters, digits and dashes'
+            )
+            yield message, ("cluster", "provider", key)
+
+
+def _kubernetes(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
+    if not provider.image:
+        yield (
+            "needs image: one with this package and its dependencies; build and push it: "
+            "docker build -f k8s/image/Dockerfile -t REGISTRY/slipway:TAG .",
+            ("cluster", "provider"),
+        )
+    if provider.token and provider.token.key not in (None, "auth_token"):
+        message = f"KubeRay reads the key auth_token; write {{secret: {provider.token.name}}}"
+        yield message, ("cluster", "provider", "token")
+    if spec.cluster.high_availability == "embedded":
+        yield (
+            "embedded needs KubeRay's alpha gate GCSFaultToleranceEmbeddedStorage, which is off "
+            "in 1.7; use redis",
+            ("cluster", "high_availability"),
+        )
+
+
+def _queue(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
+    if provider.queue is None:
+        return
+    if len(spec.cluster.pools) > MOST_GROUPS:
+        message = f"Kueue admits {MOST_GROUPS} pools at most; without a queue there is no bound"
+        yield message, ("cluster", "pools")
+    for at, pool in enumerate(spec.cluster.pools):
+        if len({each.count for each in pool.accelerators}) > 1:
+            yield (
+                "with a queue the size is fixed, so that alternatives must have one count",
+                ("cluster", "pools", at, "accelerators"),
+            )
+    if provider.gateway_class:
+        yield (
+            "an incremental upgrade needs the autoscaler, which a queue switches off; "
+            "leave away one of the two",
+            ("cluster", "provider", "gateway_class"),
+        )
+
+
+def _pod(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
+    path = ("cluster", "provider", "pod")
+    for key in provider.pod:
+        if key not in ("metadata", "spec"):
+            near = did_you_mean(key, ("metadata", "spec"))
+            yield f"unknown key{near}", (*path, key)
+    for key in ("metadata", "spec"):
+        if not isinstance(provider.pod.get(key, {}), dict):
+            yield "must be a map", (*path, key)
+            return
+    pod = provider.pod.get("spec", {})
+    if pod.get("restartPolicy", "Never") != "Never":
+        message = "must be Never: the autoscaler replaces pods that end"
+        yield message, (*path, "spec", "restartPolicy")
+    containers = pod.get("containers", [])
+    if not isinstance(containers, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("name"), str) for each in containers
+    ):
+        message = "must be a list of containers with a name; Ray's is called ray"
+        yield message, (*path, "spec", "containers")
+
+
+def _environment(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
+    for name in spec.cluster.env:
+        path = ("cluster", "env", name)
+        if not re.fullmatch(r"[-._a-zA-Z][-._a-zA-Z0-9]*", name):
+            yield "is not a name of a variable: letters, digits and underscores", path
+        elif name in KUBERAYS:
+            yield "is set by KubeRay; leave it away", path
+
+
+def _secrets(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
+    """A secret that is a file in one place cannot be a folder of keys in another."""
+    credentials, notify = spec.cluster.storage.credentials, spec.notify
+    if credentials and credentials.key:
+        message = f"names the keys access_key and secret_key itself: {{secret: {credentials.name}}}"
+        yield message, ("cluster", "storage", "credentials")
+    if credentials and notify and notify.webhook == credentials:
+        message = f'secret "{credentials.name}" holds the keys of the storage; name another'
+        yield message, ("notify", "webhook")
+
+
+def _zones(provider: AWS | GCP | Azure) -> Iterator[Finding]:
+    pattern, example = {
+        "aws": (rf"{re.escape(provider.region)}[a-z]", f"{provider.region}a"),
+        "gcp": (rf"{re.escape(provider.region)}-[a-z]", f"{provider.region}-a"),
+        "azure": (r"[1-3]", "1, 2 or 3"),
+    }[provider.type]
+    for at, zone in enumerate(provider.zones):
+        if not re.fullmatch(pattern, zone):
+            message = f'"{zone}" is no zone of {provider.region}; write one like {example}'
+            yield message, ("cluster", "provider", "zones", at)
+
+
+def _head(cluster: ClusterSpec, provider: AWS | GCP | Azure) -> Iterator[Finding]:
+    from cluster.machines import machine_of
+
+    wanted: list[tuple[tuple[str | int, ...], int | None, int | None]] = [
+        (("cluster", "head"), cluster.head.cpus, cluster.head.memory)
+    ]
+    wanted += [
+        (("cluster", "pools", at), pool.cpus, pool.memory)
+        for at, pool in enumerate(cluster.pools)
+        if not pool.accelerators and not pool.instance
+    ]
+    for path, cpus, memory in wanted:
+        try:
+            machine_of(provider.type, cpus or 1, memory or 0)
+        except ValueError as error:
+            yield str(error), path
+
+
+def _accelerators(kind: str, pool: Pool) -> Iterator[str]:
+    from cluster.machines import kind_of, machine_with
+
+    for accelerator in pool.accelerators if not pool.instance else ():
+        try:
+            if kind == "kubernetes":
+                kind_of(accelerator)
+            else:
+                machine_with(kind, accelerator)
+        except ValueError as error:
+            yield f"{error}; or name the machine by instance:"

@@ -1,0 +1,245 @@
+"""What ``up`` applies on Kubernetes: right by the schemas, and by what they do not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.documents import read_documents
+from cluster.kubernetes.documents import documents
+from cluster.kubernetes.raycluster import FILES, raycluster
+from cluster.kubernetes.rayjob import rayjob
+
+POOLS = """
+pools:
+  - {name: gpu, nodes: 0..4, accelerators: [H100:8, H200:8], spot: true}
+  - {name: cpu, nodes: 1..10, cpus: 16, memory: 64Gi}
+"""
+
+
+def workers(document):
+    return {group["groupName"]: group for group in document["spec"]["workerGroupSpecs"]}
+
+
+def pod_of(group):
+    return group["template"]["spec"]
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_files_that_rendering_starts_from_are_valid(path, faults):
+    assert faults(read_documents(path)) == []
+
+
+def test_pools_become_groups(spec_of, faults):
+    spec = spec_of(POOLS)
+    assert faults(documents(spec)) == []
+    found = workers(raycluster(spec))
+    assert list(found) == ["gpu", "cpu"]
+    gpu, cpu = found["gpu"], found["cpu"]
+    assert (gpu["minReplicas"], gpu["maxReplicas"], gpu["replicas"]) == (0, 4, 0)
+    assert (cpu["minReplicas"], cpu["maxReplicas"]) == (1, 10)
+    assert gpu["labels"] == {"slipway/pool": "gpu"}
+    asked = pod_of(cpu)["containers"][0]["resources"]
+    assert asked == {"requests": {"cpu": "16", "memory": "64Gi"}, "limits": {"memory": "64Gi"}}
+    assert cpu["rayStartParams"] == {"num-cpus": "16"}
+    assert pod_of(gpu)["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    (shared,) = [v for v in pod_of(cpu)["volumes"] if v["name"] == "shared-memory"]
+    assert shared["emptyDir"] == {"medium": "Memory", "sizeLimit": "32Gi"}
+
+
+def test_spot_capacity_of_any_platform_is_asked_for(spec_of):
+    pod = pod_of(workers(raycluster(spec_of(POOLS)))["gpu"])
+    required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    terms = [
+        {each["key"]: each["values"] for each in term["matchExpressions"]}
+        for term in required["nodeSelectorTerms"]
+    ]
+    assert {
+        "cloud.google.com/gke-accelerator": [
+            "nvidia-h100-80gb",
+            "nvidia-h100-mega-80gb",
+            "nvidia-h200-141gb",
+        ],
+        "cloud.google.com/gke-spot": ["true"],
+    } in terms
+    eks = [term for term in terms if "eks.amazonaws.com/capacityType" in term]
+    assert eks[0]["node.kubernetes.io/instance-type"] == [
+        "p5.48xlarge",
+        "p5en.48xlarge",
+        "p5e.48xlarge",
+    ]
+    # a spot pool never lands on a node that does not say it is spot
+    assert all(len(term) >= 2 for term in terms)
+    keys = {toleration["key"] for toleration in pod["tolerations"]}
+    assert {"nvidia.com/gpu", "cloud.google.com/gke-spot"} <= keys
+
+
+def test_a_named_platform_gives_its_own_labels_only(spec_of):
+    pod = pod_of(workers(raycluster(spec_of(POOLS, provider="platform: gke")))["gpu"])
+    assert "karpenter" not in str(pod)
+    assert "eks" not in str(pod)
+
+
+def test_alternatives_are_preferred_in_order(spec_of):
+    pod = pod_of(workers(raycluster(spec_of(POOLS, provider="platform: gke")))["gpu"])
+    (preferred,) = pod["affinity"]["nodeAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert "nvidia-h100-80gb" in str(preferred)
+    assert "h200" not in str(preferred)
+
+
+def test_alternatives_of_other_counts_are_groups_with_priorities(spec_of, faults):
+    spec = spec_of("pools: [{name: gpu, nodes: 1..2, accelerators: [H100:8, L4:4]}]")
+    assert faults(documents(spec)) == []
+    found = workers(raycluster(spec))
+    assert [(name, g["priority"], g["minReplicas"]) for name, g in found.items()] == [
+        ("gpu-h100-8", 2, 1),
+        ("gpu-l4-4", 1, 0),
+    ]
+    assert {g["labels"]["slipway/pool"] for g in found.values()} == {"gpu"}
+
+
+def test_a_queue_gets_a_fixed_size_and_its_label(spec_of, faults):
+    spec = spec_of(POOLS, provider="queue: team-a, priority: high")
+    assert faults(documents(spec)) == []
+    document = raycluster(spec)
+    assert document["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert "suspend" not in document["spec"]  # Kueue's own to set
+    assert document["spec"]["enableInTreeAutoscaling"] is False
+    assert "autoscalerOptions" not in document["spec"]
+    for group in document["spec"]["workerGroupSpecs"]:
+        assert group["replicas"] == group["minReplicas"] == group["maxReplicas"]
+        assert pod_of(group)["priorityClassName"] == "high"
+
+
+def test_teams_are_kept_apart_by_namespace(spec_of):
+    found = documents(spec_of(provider="namespace: team-b"))
+    assert {each["metadata"]["namespace"] for each in found} == {"team-b"}
+
+
+def test_secrets_are_references_only(spec_of, faults):
+    spec = spec_of(
+        "env: {HF_TOKEN: {secret: hf}, KEY: {secret: hf/other}, REGION: eu}",
+        more="notify: {webhook: {secret: chat-url}}",
+    )
+    assert faults(documents(spec)) == []
+    pod = raycluster(spec)["spec"]["headGroupSpec"]["template"]["spec"]
+    variables = {each["name"]: each for each in pod["containers"][0]["env"]}
+    assert variables["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hf", "key": "value"}}
+    assert variables["KEY"]["valueFrom"] == {"secretKeyRef": {"name": "hf", "key": "other"}}
+    assert variables["REGION"]["value"] == "eu"
+    (volume,) = [v for v in pod["volumes"] if v["name"] == "secrets"]
+    assert volume["projected"]["sources"] == [
+        {"secret": {"name": "chat-url", "items": [{"key": "value", "path": "chat-url"}]}}
+    ]
+
+
+def test_ray_asks_for_a_token(spec_of):
+    assert raycluster(spec_of())["spec"]["authOptions"] == {
+        "mode": "token",
+        "secretName": "acme-ray-token",
+    }
+    named = raycluster(spec_of(provider="token: {secret: ours}"))
+    assert named["spec"]["authOptions"]["secretName"] == "ours"
+
+
+def test_head_state_outlives_the_head_by_redis(spec_of, faults):
+    spec = spec_of("high_availability: redis")
+    found = documents(spec)
+    assert faults(found) == []
+    assert [each["kind"] for each in found] == [
+        "NetworkPolicy",
+        "ConfigMap",
+        "Service",
+        "StatefulSet",
+        "NetworkPolicy",
+        "RayCluster",
+    ]
+    options = found[-1]["spec"]["gcsFaultToleranceOptions"]
+    assert options["redisAddress"] == "acme-redis:6379"
+    assert options["redisPassword"]["valueFrom"]["secretKeyRef"]["name"] == "acme-redis"
+
+
+def test_a_pod_section_is_merged_into_every_pod(spec_of, faults):
+    section = """pod: {metadata: {annotations: {a: b}}, spec: {
+      nodeSelector: {disk: "yes"}, tolerations: [{key: ours, operator: Exists}],
+      serviceAccountName: trainer, containers: [{name: ray, env: [{name: E, value: "1"}],
+      volumeMounts: [{name: data, mountPath: /data}]}],
+      volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]}}"""
+    spec = spec_of(POOLS, provider=section.replace("\n", " "))
+    assert faults(documents(spec)) == []
+    document = raycluster(spec)["spec"]
+    for group in (document["headGroupSpec"], *document["workerGroupSpecs"]):
+        pod = pod_of(group)
+        assert group["template"]["metadata"]["annotations"] == {"a": "b"}
+        assert group["template"]["metadata"]["labels"]["slipway/cluster"] == "acme"
+        assert pod["nodeSelector"] == {"disk": "yes"}
+        (container,) = pod["containers"]
+        assert container["image"] == "r.acme.com/slipway:1"
+        assert {"name": "E", "value": "1"} in container["env"]
+        assert [v["name"] for v in pod["volumes"]][-1] == "data"
+    gpu = pod_of(document["workerGroupSpecs"][0])
+    assert {"key": "ours", "operator": "Exists"} in gpu["tolerations"]
+    assert len(gpu["tolerations"]) == 4
+
+
+def test_nothing_runs_on_the_head_unless_it_is_all_there_is(spec_of):
+    alone = raycluster(spec_of("head: {cpus: 4, memory: 4Gi}"))["spec"]
+    assert alone["headGroupSpec"]["rayStartParams"]["num-cpus"] == "4"
+    assert alone["workerGroupSpecs"] == []
+    beside = raycluster(spec_of("head: {cpus: 4}" + POOLS))["spec"]
+    assert beside["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_pods_are_locked_down_and_may_finish_a_checkpoint(spec_of):
+    document = raycluster(spec_of(POOLS))["spec"]
+    for group in (document["headGroupSpec"], *document["workerGroupSpecs"]):
+        pod = pod_of(group)
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["restartPolicy"] == "Never"
+        assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert {"livenessProbe", "readinessProbe"} <= set(pod["containers"][0])
+    for group in document["workerGroupSpecs"]:
+        pod = pod_of(group)
+        assert pod["terminationGracePeriodSeconds"] >= 180
+        (command,) = [
+            c for c in pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][2:]
+        ]
+        assert "DRAIN_NODE_REASON_PREEMPTION" in command
+        assert pod["automountServiceAccountToken"] is False
+
+
+def test_an_ephemeral_run_takes_what_its_workers_need(spec_of, faults):
+    spec = spec_of(
+        POOLS.replace("name: cpu", "name: other"),
+        rest="models: {tickets: {domain: text, task: generation, data: builtin:python-docs, "
+        "train: {workers: 2..16, global_batch: 64, pool: gpu}}}",
+    )
+    document = rayjob(spec, "tickets", "tickets-train-7f3a", attempt=2)
+    assert faults([document]) == []
+    job = document["spec"]
+    assert document["metadata"]["name"] == job["jobId"] == "tickets-train-7f3a-2"
+    assert document["metadata"]["labels"]["slipway/run"] == "tickets-train-7f3a"
+    assert job["entrypointNumCpus"] == 1
+    assert job["shutdownAfterJobFinishes"] is True
+    (group,) = job["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["groupName"], group["replicas"], group["maxReplicas"]) == ("gpu", 2, 2)
+
+
+def test_a_long_run_has_a_name_that_kuberay_takes(spec_of):
+    document = rayjob(spec_of(), "tickets", "a" * 40 + "-train-7f3a")
+    assert len(document["metadata"]["name"]) <= 47
+    assert document["spec"]["jobId"] == "a" * 40 + "-train-7f3a-1"
+
+
+def test_what_is_printed_reads_back_as_it_was(spec_of, tmp_path):
+    from cluster.documents import write_documents
+
+    words = ["no", "1e3", "12:30", "0o17", "~", "", "a: b", "# c", "y", "2026-11-22", "=", "x\ny\n"]
+    text = write_documents([{"words": words}])
+    Path(tmp_path / "x.yaml").write_text(text)
+    assert yaml.safe_load(text) == {"words": words}
+    assert read_documents(tmp_path / "x.yaml") == [{"words": words}]
