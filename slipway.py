@@ -170,10 +170,10 @@ def status() -> None:
 @verb("jobs.verbs.stages:run")
 def run(
     models: Annotated[list[str] | None, typer.Argument(help="Models; all by default.")] = None,
-    until: Annotated[str, typer.Option(help="prepare, train or evaluate.")] = "evaluate",
+    until: Annotated[str, typer.Option(help="prepare, train, evaluate or promote.")] = "promote",
     again: Annotated[bool, typer.Option(help="Train even if it is done.")] = False,
 ) -> None:
-    """Do all stages that are not done yet: prepare, train, evaluate."""
+    """Do all stages that are not done yet: prepare, train, evaluate, promote."""
 
 
 @verb("jobs.verbs.stages:prepare")
@@ -195,6 +195,32 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="Score this instead of held-back data.")] = None,
 ) -> None:
     """Score a version."""
+
+
+@verb("jobs.verbs.promotions:promote")
+def promote(
+    model: Model,
+    to: Annotated[str | None, typer.Option(help="An alias; the YAML's promote.to.")] = None,
+) -> None:
+    """Give a version its alias, if the gate says so; exit code 3 where not."""
+
+
+@verb("jobs.verbs.promotions:rollback")
+def rollback(
+    model: Annotated[str, typer.Argument(help="MODEL, or MODEL@ALIAS.")],
+    version: Annotated[str | None, typer.Argument(help="A number; the holder before.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Kept in the alias's history.")] = None,
+) -> None:
+    """Give an alias back to the version that had it before, without the gate."""
+
+
+@verb("serve.verbs:serve")
+def serve(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models; those with a serve: section by default.")
+    ] = None,
+) -> None:
+    """Deploy or update the services, and print their address."""
 
 
 @verb("jobs.verbs.predict:predict")

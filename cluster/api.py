@@ -35,11 +35,22 @@ def post(connection: Connection, path: str, timeout_s: float = 30.0) -> Any:
     return _request(connection, path, b"{}", timeout_s)
 
 
-def _request(connection: Connection, path: str, body: bytes | None, timeout_s: float) -> Any:
+def put(connection: Connection, path: str, document: Any, timeout_s: float = 60.0) -> Any:
+    """The answer to a PUT of a JSON document to `path`; raises as `get` does."""
+    return _request(connection, path, json.dumps(document).encode(), timeout_s, "PUT")
+
+
+def _request(
+    connection: Connection,
+    path: str,
+    body: bytes | None,
+    timeout_s: float,
+    method: str | None = None,
+) -> Any:
     url = connection.api_url.rstrip("/") + path
     headers = connection.headers() | {"Content-Type": "application/json"}
     try:
-        request = urllib.request.Request(url, data=body, headers=headers)
+        request = urllib.request.Request(url, data=body, headers=headers, method=method)
         with _opener(connection).open(request, timeout=timeout_s) as response:
             return json.loads(response.read() or b"null")
     except urllib.error.HTTPError as error:
