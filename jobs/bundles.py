@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 from cluster.storage import (
@@ -36,6 +37,10 @@ class BundleError(ValueError):
     """A model, version or alias that is not there, or a bundle that is not what was published."""
 
     exit_code = 2
+
+
+class AliasMovedError(BundleError):
+    """An alias that no longer points where the caller saw it."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,12 @@ def set_alias(
     who: str,
     why: str,
     compared: Mapping[str, Any] | None = None,
+    holder: int | EllipsisType | None = ...,
 ) -> Alias:
-    """Moves the alias in one conditional put, with its history; racing moves all stay in it."""
+    """Moves the alias in one conditional put, with its history; racing moves all stay in it.
+
+    Given a `holder` (None: nobody), AliasMovedError where another version has it by now.
+    """
     if not ALIAS.fullmatch(alias) or alias == LATEST:
         raise BundleError(f"{alias!r} cannot be an alias; use a-z, 0-9 and -, and not {LATEST!r}")
     resolve(storage, f"{model}@{number}")
@@ -179,6 +188,8 @@ def set_alias(
             tag, history = "", []
         move = {"version": number, "who": who, "why": why, "time": time.time()}
         move["from"] = history[-1]["version"] if history else None
+        if holder is not ... and move["from"] != holder:
+            raise AliasMovedError(f"{model}@{alias} has moved to {move['from']} meanwhile")
         move["token"] = uuid.uuid4().hex
         history.append({**move, "compared": dict(compared or {})})
         content = encode_json({"version": number, "history": history})

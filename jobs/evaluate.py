@@ -27,8 +27,7 @@ from jobs.incumbents import of_other
 from jobs.intervals import intervals
 from jobs.logbook import Logbook
 from jobs.markup import clean
-from jobs.plots import number
-from jobs.report import Report, render
+from jobs.report import Report, render, shown
 from jobs.runs import Run, joined_metrics
 from jobs.scored import Scored, named, own, training
 from jobs.session import Session, say, spec_root
@@ -74,7 +73,7 @@ def evaluate(
     page = Report(evaluation, version.bundle, details, worst, _curve(storage, version))
     storage.write(evaluation["report"], render(page).encode())
     evaluation["details"] = [_written(detail) for detail in details]
-    evaluation["worst"] = [_line(shown) for shown in worst]
+    evaluation["worst"] = [_line(item) for item in worst]
     record_evaluation(storage, version, scored.name, evaluation)
     return evaluation
 
@@ -153,26 +152,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _line(shown: Shown) -> dict[str, str]:
-    return {"text": clean(shown.text[:MOST_TEXT]), "note": clean(shown.note)}
-
-
-def shown(evaluation: dict[str, Any]) -> str:
-    """Return the metrics in one line, each with its interval, and the baseline's beside it."""
-    baseline = dict(evaluation.get("baseline") or {})
-    name, given = baseline.pop("name", None), evaluation.get("intervals", {})
-    metrics = evaluation["metrics"]
-    first = [key for key in (evaluation.get("metric"),) if key in metrics]
-    parts: list[str] = []
-    for key in dict.fromkeys((*first, *metrics)):
-        text = f"{key} {number(metrics[key])}"
-        if key in given:
-            text += f" ({number(given[key][0])} to {number(given[key][1])})"
-        if key in baseline:
-            named_once = f"baseline {name}" if ", baseline" not in "".join(parts) else "baseline"
-            text += f", {named_once} {number(baseline[key])}"
-        parts.append(text)
-    return "; ".join(parts)
+def _line(item: Shown) -> dict[str, str]:
+    return {"text": clean(item.text[:MOST_TEXT]), "note": clean(item.note)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,8 @@
     ray job submit --working-dir . -- python -m jobs.pretrain cluster.yaml assistant
 
 Prepares the data where that is not done, trains with DeepSpeed ZeRO under Ray Train, publishes the
-best checkpoint as a version and evaluates it. What is done is skipped; what was cut off resumes.
+best checkpoint as a version, evaluates it and promotes it where its gate says so. What is done is
+skipped; what was cut off resumes.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ import ray
 import ray.train
 import ray.train.torch
 
+from cluster.request import REFUSED
 from cluster.spec import ModelSpec, Spec, load, usable_pools, worker_slots
 from cluster.storage import Storage, StorageError, open_storage
 from jobs.agreement import AgreedError
-from jobs.evaluate import evaluate, shown
+from jobs.judging import GateError, score, settle
 from jobs.logbook import Logbook
 from jobs.loop import DivergedError, Task, Worker
 from jobs.placement import place
 from jobs.prepare import Prepared, prepare
-from jobs.prepared import held_back_split
 from jobs.runs import Run, latest_checkpoint, publish_metrics
 from jobs.schedule import num_steps, warmup_steps
 from jobs.session import Session, log_path, say, spec_root
 from jobs.stages import prepare_digest, train_digest
 from jobs.starts import pinned, start_folder
 
-STAGES = ("prepare", "train", "evaluate")
+STAGES = ("prepare", "train", "evaluate", "promote")
 RAY_TRAIN = {
     # How often Ray Train asks workers for their state: as long as the end of a run and the death
     # of a worker go unnoticed. Asking every 0.2 s took a twentieth of a core from the training.
@@ -45,13 +46,16 @@ RAY_TRAIN = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stages up to ``--until``; returns the exit code (1: failed, 2: wrong request)."""
+    """Run the stages up to ``--until``; returns the exit code.
+
+    1: failed, 2: wrong request, 3: the gate said no.
+    """
     parser = argparse.ArgumentParser(prog="python -m jobs.pretrain", description=__doc__)
     parser.add_argument("spec", help="the YAML file")
     parser.add_argument("model", help="a name under models:")
     parser.add_argument("-e", "--environment", default=os.environ.get("SLIPWAY_ENV"))
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="K=V")
-    parser.add_argument("--until", choices=STAGES, default="evaluate")
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
     parser.add_argument("--again", action="store_true", help="train even if it is done")
     parser.add_argument("--run", help="the run's id, where it has been opened already")
     options = parser.parse_args(arguments)
@@ -66,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Logbook() as logbook:
         try:
             pretrain(spec, options.model, options.until, options.again, options.run, logbook)
+        except GateError:
+            return REFUSED
         except ValueError as error:
             say(f"error: {error}")
             return 1
@@ -80,10 +86,7 @@ def pretrain(
     storage.check()
     if run_id is not None:
         logbook.keep(storage, log_path(Run(storage, run_id)))
-    for name_of, value in RAY_TRAIN.items():
-        os.environ.setdefault(name_of, value)
-    if spec.cluster.provider.type == "local":  # nobody takes this machine away: one actor less
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    configure(spec)
     ray.init(logging_level="warning")
     spec = pinned(spec, name, storage)
     model = spec.model(name)
@@ -100,8 +103,19 @@ def pretrain(
     result = run.result()
     if result is None:
         raise ValueError(f"{run.id} ended without a result; see slipway logs {run.id}")
-    if until == "evaluate":
-        score(spec, name, result["version"], prepared)
+    if until in ("evaluate", "promote"):
+        gpus = int(_on_gpus(spec, model))
+        score(spec, storage, f"{name}@{result['version']}", prepared.manifest, gpus)
+    if until == "promote":
+        settle(spec, storage, f"{name}@{result['version']}", run.id, gpus)
+
+
+def configure(spec: Spec) -> None:
+    """Set Ray Train up, through the environment, before it is used in this process."""
+    for name, value in RAY_TRAIN.items():
+        os.environ.setdefault(name, value)
+    if spec.cluster.provider.type == "local":  # nobody takes this machine away: one actor less
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 
 def check_trackers(model: ModelSpec) -> None:
@@ -143,21 +157,6 @@ def check_warmup(model: ModelSpec, num_rows: int) -> None:
             f"train.schedule.warmup: {model.train.schedule.warmup} are {warmup:,} steps, but the "
             f"whole run has {total:,}; shorten the warm-up or train longer"
         )
-
-
-def score(spec: Spec, name: str, version: int, prepared: Prepared) -> None:
-    """Evaluate a version on held-back data, on a node with room for it."""
-    if held_back_split(prepared.manifest) is None:
-        say(f"{name}@{version} is not evaluated: data.split holds nothing back")
-        return
-    gpus = 1 if _on_gpus(spec, spec.model(name)) else 0
-    report = ray.get(_evaluate.options(num_gpus=gpus).remote(spec, f"{name}@{version}"))
-    say(f"evaluated {name}@{version} on {report['split']}: {shown(report)}")
-
-
-@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
-def _evaluate(spec: Spec, version: str) -> dict[str, Any]:
-    return evaluate(spec, version)
 
 
 def fit(spec: Spec, name: str, run: Run, data: str, until: int | None = None) -> dict[str, Any]:

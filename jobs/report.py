@@ -66,6 +66,24 @@ def render(report: Report) -> str:
     return page.substitute(title=html.escape(clean(title)), body=write(tag("body", body)))
 
 
+def shown(evaluation: dict[str, Any]) -> str:
+    """Return the metrics in one line, each with its interval, and the baseline's beside it."""
+    baseline = dict(evaluation.get("baseline") or {})
+    name, given = baseline.pop("name", None), evaluation.get("intervals", {})
+    metrics = evaluation["metrics"]
+    first = [key for key in (evaluation.get("metric"),) if key in metrics]
+    parts: list[str] = []
+    for key in dict.fromkeys((*first, *metrics)):
+        text = f"{key} {number(metrics[key])}"
+        if key in given:
+            text += f" ({number(given[key][0])} to {number(given[key][1])})"
+        if key in baseline:
+            named_once = f"baseline {name}" if ", baseline" not in "".join(parts) else "baseline"
+            text += f", {named_once} {number(baseline[key])}"
+        parts.append(text)
+    return "; ".join(parts)
+
+
 def _lead(report: Report) -> str:
     found, bundle = report.evaluation, report.bundle
     on = f"on its {found['split']} part" if found.get("held_back") else f"on {found['split']}"
@@ -182,7 +200,7 @@ def _detail(detail: Detail) -> Element:
     if isinstance(detail, Matrix):
         key = _key([("value", "right"), ("other", "wrong")])
         return add(section, key, tag("div", heat(detail.labels, detail.counts), class_="scroll"))
-    return add(section, tag("div", *map(_shown, detail.items), class_="cards"))
+    return add(section, tag("div", *map(_record, detail.items), class_="cards"))
 
 
 def _table(table: Table) -> Element:
@@ -206,7 +224,7 @@ def _table(table: Table) -> Element:
     return tag("div", made, note, class_="scroll tall" if long else "scroll")
 
 
-def _shown(item: Shown) -> Element:
+def _record(item: Shown) -> Element:
     figure = tag("figure", class_="shown")
     if item.png is not None:
         add(figure, tag("img", src=data_uri(item.png, "image/png"), alt=item.text or "a record"))

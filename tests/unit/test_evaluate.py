@@ -16,7 +16,7 @@ from cluster.storage import Storage, open_storage
 from jobs import evaluate as evaluation
 from jobs.bundles import resolve
 from jobs.domains.details import Examples, Matrix, Shown, Table
-from jobs.report import Report, render
+from jobs.report import Report, render, shown
 from tests.fake_domain import SPEC, FakeDomain, put_data, put_version
 
 EVIL = "</style></script><script>alert(1)</script><img src=x onerror=alert(1)>\x00\ud800"
@@ -54,15 +54,15 @@ def test_evaluation_of_held_back_data(project: Any) -> None:
     assert "tickets@1" in page
     assert "<script" not in page
     assert "<b>dog" not in page
-    line = evaluation.shown(found)
+    line = shown(found)
     assert re.match(r"accuracy 0\.\d+ \(0\.\d+ to 0\.\d+\), baseline majority 0\.\d+; ", line)
 
 
 def test_the_worst_are_the_worst_of_all(project: Any) -> None:
     storage = open_storage(project.cluster.storage, project.name)
     put_version(storage, put_data(storage, "d1"), shift=0.5)
-    shown = evaluation.evaluate(project, "tickets")["worst"]
-    values = [float(re.findall(r">(.*)<", item["text"])[0]) for item in shown]
+    worst = evaluation.evaluate(project, "tickets")["worst"]
+    values = [float(re.findall(r">(.*)<", item["text"])[0]) for item in worst]
     assert len(values) <= 12
     assert values == sorted(values, reverse=True)
     rows = np.random.default_rng(0).normal(size=60)

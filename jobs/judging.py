@@ -1,0 +1,67 @@
+"""What becomes of a new version on the cluster: it is scored, then brought before its gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+
+from cluster.spec import Spec
+from cluster.storage import Storage
+from jobs.bundles import Version, resolve
+from jobs.evaluate import evaluate
+from jobs.prepared import held_back_split
+from jobs.promotion import is_judged, promote
+from jobs.report import shown
+from jobs.session import say
+
+
+class GateError(ValueError):
+    """The gate said no, which has been told."""
+
+
+def score(
+    spec: Spec, storage: Storage, version: str, manifest: dict[str, Any], gpus: int = 0
+) -> None:
+    """Evaluate a version on held-back data, unless that is done."""
+    if held_back_split(manifest) is None:
+        say(f"{version} is not evaluated: data.split holds nothing back")
+    elif resolve(storage, version).held_back is None:
+        _score_on(spec, storage, version, version, gpus)
+
+
+def settle(spec: Spec, storage: Storage, version: str, run: str, gpus: int = 0) -> None:
+    """Bring a version before its gate, where there is one; GateError where it says no."""
+    found = resolve(storage, version)
+    gate = spec.model(found.model).promote
+    if gate is None:
+        return
+    if is_judged(storage, found, gate):
+        say(f"{version} became {gate.to} before, under this gate")
+        return
+
+    def evaluated(candidate: Version, other: Version) -> None:
+        _score_on(spec, storage, candidate.name, other.name, gpus)
+
+    decision = promote(storage, found, gate, evaluated, run)
+    say("\n".join(decision.lines()))
+    if not decision.holds:
+        raise GateError(f"{version} does not become {gate.to}")
+
+
+def _score_on(spec: Spec, storage: Storage, version: str, like: str, gpus: int) -> None:
+    """Score a version on the held-back data of `like`, on a node with room for it."""
+    try:
+        found = ray.get(_evaluate.options(num_gpus=gpus).remote(spec, version, like))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ValueError):  # written for the user; the traceback is no help
+            raise ValueError(str(error.cause)) from None
+        raise
+    on = found["split"] if version == like else f"the {found['split']} part of {like}"
+    say(f"evaluated {version} on {on}: {shown(found)}")
+    say(f"report: {storage.url(found['report'])}")
+
+
+@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
+def _evaluate(spec: Spec, version: str, like: str) -> dict[str, Any]:
+    return evaluate(spec, version, like=like)
