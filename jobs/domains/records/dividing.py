@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 LEFT_OUT = -1
+MANY_CLASSES = 10
+"""More labels than this may turn out to be no labels but numbers or names of records."""
 NAMED = 5
 """So many classes are named in a message."""
 Locate = Callable[[int], str]
@@ -42,8 +44,8 @@ class Division:
 def divide(catalog: Catalog, split: Split, seed: int, dropped: Dropped, locate: Locate) -> Division:
     """Sides of all records; what cannot be used is added to `dropped`.
 
-    The catalog keeps the labels of the training part only. DataError where the files given for
-    one side hold a group of another.
+    The catalog keeps the labels of the training part only. DataError where a side is empty, or
+    where the files given for one hold a group of another.
     """
     usable = catalog.labels != BAD
     kept, contradictions = _first_of_each(catalog, usable)
@@ -52,6 +54,9 @@ def divide(catalog: Catalog, split: Split, seed: int, dropped: Dropped, locate: 
     own = kept & (catalog.parts == OWN)
     if own.any():
         sides[own] = _sides(catalog, own, split, seed)
+    for side, share in enumerate((1.0, split.validation, split.test)):
+        if share and not (sides == side).any():
+            raise DataError(_empty(side, int((sides >= 0).sum()), split))
     if len(catalog.groups):
         _check_groups(catalog, sides, split, locate)
     duplicates = int(usable.sum() - kept.sum())
@@ -59,21 +64,39 @@ def divide(catalog: Catalog, split: Split, seed: int, dropped: Dropped, locate: 
     return Division(sides, duplicates, contradictions)
 
 
-def check(catalog: Catalog, sides: NDArray[np.int8], split: Split, has_labels: bool) -> None:
-    """DataError where a side is empty, where all is one class, or where validation lacks one."""
-    wanted = (1.0, split.validation, split.test)
-    for side, share in enumerate(wanted):
-        if share and not (sides == side).any():
-            raise DataError(_empty(side, int((sides >= 0).sum()), split))
-    if not has_labels:
-        return
-    if len(catalog.names) == 1:
+def check_labels(catalog: Catalog) -> None:
+    """DataError where all records are of one class, or the classes are no classes."""
+    counts = np.bincount(catalog.labels[catalog.labels >= 0], minlength=len(catalog.names))
+    if len(counts) == 1:
         raise DataError(
-            f'all {int((sides >= 0).sum()):,} records have the label "{catalog.names[0]}": a '
-            "classifier needs two at least; check data.columns.label"
+            f'all {counts[0]:,} records have the label "{catalog.names[0]}": a classifier needs '
+            "two at least; check data.columns.label"
         )
-    if split.validation:
-        _check_classes(catalog, sides, split)
+    once = np.flatnonzero(counts == 1)
+    if len(counts) > MANY_CLASSES and len(once) > len(counts) / 2:
+        raise DataError(
+            f"{len(once):,} of {len(counts):,} labels occur once ({_named(catalog, once)}): is "
+            "this the column of labels? name it in data.columns.label"
+        )
+
+
+def check_classes(catalog: Catalog, sides: NDArray[np.int8], split: Split) -> None:
+    """DataError where the validation part lacks a class."""
+    held = np.bincount(catalog.labels[sides == VALIDATION], minlength=len(catalog.names))
+    missing = np.flatnonzero(held == 0)
+    if not split.validation or not len(missing):
+        return
+    most = int(np.bincount(catalog.labels[sides >= 0])[missing].max())
+    remedy = "give more records of it, or take it out"
+    if isinstance(split.validation, str):
+        remedy = "add records of it to the files of data.split.validation"
+    elif split.by is not None or split.time is not None:
+        key = "by" if split.by is not None else "time"
+        remedy = f"raise data.split.validation, give more records, or leave data.split.{key} out"
+    raise DataError(
+        f"the validation part holds no record of {_named(catalog, missing)} "
+        f"({most:,} {'record' if most == 1 else 'records'} of it in all): {remedy}"
+    )
 
 
 def counts_of(catalog: Catalog, sides: NDArray[np.int8]) -> dict[str, dict[str, int]]:
@@ -159,8 +182,6 @@ def _drop_unknown(
 
 
 def _empty(side: int, num_records: int, split: Split) -> str:
-    if not num_records:
-        return "data.source holds no record that can be used"
     remedy = "give more records"
     if side:
         remedy += f", or change data.split.{SPLITS[side]}"
@@ -171,26 +192,6 @@ def _empty(side: int, num_records: int, split: Split) -> str:
     return f"the {SPLITS[side]} part holds none of {num_records:,} records: {remedy}"
 
 
-def _check_classes(catalog: Catalog, sides: NDArray[np.int8], split: Split) -> None:
-    counts = counts_of(catalog, sides)
-    missing = [name for name, own in counts.items() if not own["validation"]]
-    if not missing:
-        return
-    told = ", ".join(f'"{name}"' for name in missing[:NAMED])
-    more = f" and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
-    totals = [sum(counts[name].values()) for name in missing]
-    if len(missing) > len(counts) / 2 and max(totals) == 1:
-        raise DataError(
-            f"{len(missing):,} of {len(counts):,} labels occur once ({told}{more}): is this the "
-            "column of labels? name it in data.columns.label"
-        )
-    remedy = "give more records of each, or take them out"
-    if isinstance(split.validation, str):
-        remedy = "add records of each to the files of data.split.validation"
-    elif split.by is not None or split.time is not None:
-        key = "by" if split.by is not None else "time"
-        remedy = f"raise data.split.validation, give more records, or leave data.split.{key} out"
-    raise DataError(
-        f"the validation part holds no record of {told}{more} "
-        f"({max(totals):,} of each at most in all): {remedy}"
-    )
+def _named(catalog: Catalog, classes: NDArray[np.int64]) -> str:
+    told = ", ".join(f'"{catalog.names[place]}"' for place in classes[:NAMED].tolist())
+    return told + (f" and {len(classes) - NAMED:,} more" if len(classes) > NAMED else "")

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,8 +17,17 @@ from jobs.domains.albums import digest_of, find_sources
 from jobs.domains.files import DataError, Source
 from jobs.domains.records import catalog as catalogs
 from jobs.domains.records.catalog import Catalog, Notes
-from jobs.domains.records.dividing import LEFT_OUT, SPLITS, Division, check, counts_of, divide
+from jobs.domains.records.dividing import (
+    LEFT_OUT,
+    SPLITS,
+    Division,
+    check_classes,
+    check_labels,
+    counts_of,
+    divide,
+)
 from jobs.domains.records.dropping import Dropped
+from jobs.domains.records.pieces import Piece, cut
 from jobs.domains.records.record import Bad, Record
 from jobs.domains.records.tables import Row, read_table
 
@@ -30,13 +38,8 @@ if TYPE_CHECKING:
     from cluster.storage import Storage
 
 LABELS = "labels.json"
-PIECES = 8
-PIECE_RECORDS = 8192
-"""Data are cut into so many pieces at most, none of fewer records than this but the last."""
 BLOCK_RECORDS = 2048
 BLOCK_BYTES = 8 << 20
-Piece = list[tuple[int, int, int]]
-"""(file, start, stop): records start <= i < stop of a file; several where files are small."""
 
 
 class RecordPreparation:
@@ -158,11 +161,14 @@ class RecordPreparation:
         if not num_good:
             raise DataError(_nothing(dropped))
         dropped.check(num_good, self.data.max_bad)
+        if self.has_labels:
+            check_labels(catalog)
         self._catalog = catalog
         division = divide(catalog, self.data.split, self.data.seed, dropped, self._locate)
         num_good = int((division.sides >= 0).sum()) + division.duplicates
         counts = dropped.check(num_good, self.data.max_bad)
-        check(catalog, division.sides, self.data.split, self.has_labels)
+        if self.has_labels:
+            check_classes(catalog, division.sides, self.data.split)
         self._division, self.labels = division, catalog.names
         self.pieces = cut(catalog.starts)
         self._told = _told(dropped, num_good, division)
@@ -264,23 +270,6 @@ def record_of(row: Row, content: str) -> Record:
     cells = dict(row.cells)
     known = {name: cells.pop(name, None) for name in ("label", "group", "time")}
     return Record(cells.pop(content), place=row.place, extra=cells, **known)
-
-
-def cut(starts: Sequence[int]) -> list[Piece]:
-    """Pieces of about equal size: parts of large files, several small files together."""
-    size = max(PIECE_RECORDS, -(-starts[-1] // PIECES))
-    pieces: list[Piece] = []
-    room = 0
-    for file, (begin, end) in enumerate(pairwise(starts)):
-        start = 0
-        while start < end - begin:
-            if not room:
-                pieces.append([])
-                room = size
-            many = min(room, end - begin - start)
-            pieces[-1].append((file, start, start + many))
-            start, room = start + many, room - many
-    return pieces
 
 
 def _nothing(dropped: Dropped) -> str:
