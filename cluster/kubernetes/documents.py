@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from cluster.documents import Document, read_document, read_documents
 from cluster.kubernetes import names
-from cluster.kubernetes.network import network_policy
+from cluster.kubernetes.network import network_policy, services_policy
 from cluster.kubernetes.raycluster import FILES, named, raycluster
+from cluster.kubernetes.rayservice import Versions, rayservice
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -19,6 +20,39 @@ def documents(spec: Spec) -> list[Document]:
     if spec.cluster.high_availability == "redis":
         found += redis(spec)
     return [*found, raycluster(spec)]
+
+
+def service_documents(spec: Spec, versions: Versions) -> list[Document]:
+    """What ``serve`` applies beside them: the RayService, and who may reach it."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    policies = [services_policy(spec)] if provider.ingress_namespace else []
+    return [network_policy(spec), *policies, spec_map(spec), rayservice(spec, versions)]
+
+
+def warnings(spec: Spec) -> list[str]:
+    """What a person should know of the rendered documents before they are applied."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    found = []
+    if provider.queue and spec.cluster.pools:
+        nodes = sum(pool.nodes.max for pool in spec.cluster.pools)
+        found.append(
+            f"queue {provider.queue} admits the whole cluster at once: {nodes} nodes are held "
+            "until slipway down; runs with --ephemeral give theirs back when they end"
+        )
+    serves = any(model.serve for model in spec.models.values())
+    if serves and provider.gateway_class is None:
+        found.append(
+            "a new image or other nodes move the services to a second cluster all at once; "
+            "with cluster.provider.gateway_class traffic moves step by step"
+        )
+    if serves and provider.ingress_namespace is None:
+        found.append(
+            "nothing outside the cluster's pods reaches the services; name the namespace of the "
+            "Ingress controller in cluster.provider.ingress_namespace, or use kubectl port-forward"
+        )
+    return found
 
 
 def spec_map(spec: Spec) -> Document:

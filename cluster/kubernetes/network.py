@@ -11,8 +11,6 @@ from cluster.kubernetes.raycluster import FILES, named
 if TYPE_CHECKING:
     from cluster.spec import Spec
 
-SERVE_PORT = 8000
-
 
 def network_policy(spec: Spec) -> Document:
     """Closes every pod of the spec to all but each other, the operator and Prometheus."""
@@ -20,7 +18,9 @@ def network_policy(spec: Spec) -> Document:
     document["metadata"] = named(spec, spec.name, queued=False)
     ours = {"matchLabels": {names.CLUSTER: spec.name}}
     document["spec"]["podSelector"] = ours
-    document["spec"]["ingress"][0]["from"][0]["podSelector"] = ours
+    rules = document["spec"]["ingress"]
+    rules[0]["from"][0]["podSelector"] = ours
+    rules[1]["ports"][-1]["port"] = spec.services.port
     return document
 
 
@@ -31,13 +31,12 @@ def services_policy(spec: Spec) -> Document:
     document = read_document(FILES / "networkpolicy.yaml")
     document["metadata"] = named(spec, names.services(spec), queued=False)
     serving = {names.CLUSTER: spec.name, names.ROLE: names.SERVICES}
-    namespace = provider.ingress_namespace or "ingress"
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": provider.ingress_namespace}}
     document["spec"]["podSelector"] = {"matchLabels": serving}
     document["spec"]["ingress"] = [
         {
             "from": [{"namespaceSelector": selector}],
-            "ports": [{"protocol": "TCP", "port": SERVE_PORT}],
+            "ports": [{"protocol": "TCP", "port": spec.services.port}],
         }
     ]
     return document

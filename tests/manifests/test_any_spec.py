@@ -1,0 +1,115 @@
+"""Every valid spec on Kubernetes renders to documents that Kubernetes and KubeRay take."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cluster.kubernetes.documents import documents, service_documents
+from cluster.kubernetes.rayjob import rayjob
+from cluster.machines import kinds
+from cluster.spec import SpecError, load
+from tests.manifests.rules import broken_rules
+
+names = st.from_regex(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
+texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=12)
+ranges = st.tuples(st.integers(0, 3), st.integers(1, 5)).map(
+    lambda pair: f"{min(pair)}..{max(pair)}"
+)
+accelerators = st.lists(
+    st.tuples(st.sampled_from(sorted(kinds())), st.sampled_from([1, 2, 4, 8])).map(
+        lambda pair: f"{pair[0]}:{pair[1]}"
+    ),
+    min_size=1,
+    max_size=3,
+    unique=True,
+)
+memories = st.sampled_from(["512Mi", "8Gi", "10GB", "123456789"])
+secrets = names.map(lambda name: {"secret": name})
+pools = st.lists(
+    st.fixed_dictionaries(
+        {"name": names, "nodes": ranges, "cpus": st.integers(1, 256)},
+        optional={
+            "accelerators": accelerators,
+            "memory": memories,
+            "spot": st.booleans(),
+            "instance": st.just("p5.48xlarge"),
+        },
+    ),
+    max_size=4,
+    unique_by=lambda pool: pool["name"],
+)
+providers = st.fixed_dictionaries(
+    {"type": st.just("kubernetes"), "image": st.just("r/slipway:1")},
+    optional={
+        "namespace": names,
+        "queue": names,
+        "priority": names,
+        "platform": st.sampled_from(["any", "gke", "karpenter", "eks", "aks"]),
+        "gateway_class": names,
+        "ingress_namespace": names,
+        "token": secrets,
+        "pod": st.just(
+            {
+                "metadata": {"annotations": {"a": "no"}},
+                "spec": {"tolerations": [{"operator": "Exists"}], "runtimeClassName": "nvidia"},
+            }
+        ),
+    },
+)
+specs = st.fixed_dictionaries(
+    {
+        "name": names,
+        "cluster": st.fixed_dictionaries(
+            {
+                "provider": providers,
+                "storage": st.just({"url": "s3://bucket/x", "credentials": {"secret": "s3"}}),
+                "pools": pools,
+                "head": st.just({"cpus": 4, "memory": "6Gi"}),
+            },
+            optional={
+                "high_availability": st.sampled_from(["auto", "off", "redis"]),
+                "idle_timeout": st.sampled_from(["90s", "10m", 0, 0.5]),
+                "env": st.dictionaries(
+                    st.from_regex(r"[A-Z][A-Z_]{0,9}", fullmatch=True), texts | secrets, max_size=3
+                ),
+            },
+        ),
+        "models": st.just(
+            {
+                "m": {"domain": "text", "task": "generation", "data": "builtin:python-docs"}
+                | {"serve": {}}
+            }
+        ),
+    },
+    optional={"notify": st.fixed_dictionaries({"webhook": secrets})},
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(spec=specs)
+def test_any_spec_renders_to_what_is_accepted(spec, tmp_path_factory, faults):
+    path = tmp_path_factory.mktemp("spec") / "cluster.yaml"
+    path.write_text(yaml.safe_dump(spec, allow_unicode=True))
+    try:
+        loaded = load(path)
+    except SpecError as error:
+        refused = [str(problem) for problem in error.problems if problem.line is None]
+        loaded = None
+    if loaded is None:
+        assert refused == []  # with a place for every problem; there is nothing to render
+        return
+    found = documents(loaded) + service_documents(loaded, {"m": {"production": 1}})
+    found.append(rayjob(loaded, "m", "m-train-7f3a"))
+    assert faults(found) == []
+    for document in found:
+        if document["kind"].startswith("Ray"):
+            assert broken_rules(document) == []
+
+
+@pytest.mark.parametrize("name", ["a-", "head"])
+def test_names_that_kubernetes_refuses_are_refused_here(spec_of, name):
+    with pytest.raises(SpecError, match=r"cluster\.yaml:\d+: cluster\.pools\[0\]\.name"):
+        spec_of(f"pools: [{{name: {name}, cpus: 4}}]")
