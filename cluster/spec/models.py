@@ -14,6 +14,7 @@ from cluster.spec.tune import TuneSpec
 AVAILABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("text", "generation"): ("gpt", "pretrained"),
     ("text", "classification"): ("bert", "lstm", "pretrained"),
+    ("vision", "classification"): ("resnet", "cnn", "pretrained"),
 }
 """What this version can train: domain and task to the networks it has for them."""
 

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 MODULES = {
     ("text", "generation"): "jobs.domains.text.generation",
     ("text", "classification"): "jobs.domains.text.classification",
+    ("vision", "classification"): "jobs.domains.vision.classification",
 }
 """Each module has `open_domain` and `load`."""
 PREPARATIONS = {
     ("text", "generation"): "jobs.domains.text.preparation",
     ("text", "classification"): "jobs.domains.text.classification_preparation",
+    ("vision", "classification"): "jobs.domains.vision.preparation",
 }
 """Each module has `open_preparation`, and imports no torch: it runs in short-lived processes."""
 

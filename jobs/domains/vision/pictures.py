@@ -37,6 +37,10 @@ class Pictures:
     def save(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
 
+    def shaped(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """[batch, channels, size, size] of rows [batch, channels * size * size]."""
+        return pixels.reshape(-1, self.channels, self.size, self.size)
+
     def normalised(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32 [batch, channels, size, size] of bytes of that shape."""
         shape = (len(self.mean), 1, 1)
@@ -51,9 +55,11 @@ class Pictures:
         """For transformers' AutoImageProcessor; exact for pictures of `size` on both sides."""
         side = self.size * self.enlarge
         return {
-            "image_processor_type": "ViTImageProcessor",
+            "image_processor_type": "CLIPImageProcessor",
             "do_resize": True,
-            "size": {"height": side, "width": side},
+            "size": {"shortest_edge": side},
+            "do_center_crop": True,
+            "crop_size": {"height": side, "width": side},
             "resample": NEAREST if self.enlarge > 1 else BILINEAR,
             "do_rescale": True,
             "rescale_factor": 1 / 255,

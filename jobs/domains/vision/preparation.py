@@ -21,7 +21,7 @@ from jobs.domains.files import Source
 from jobs.domains.records.preparation import RecordPreparation
 from jobs.domains.records.record import Bad, Record
 from jobs.domains.vision.decoding import PictureError, decode, examine, pixels_of
-from jobs.domains.vision.pictures import Pictures, enlargement
+from jobs.domains.vision.pictures import Pictures
 from jobs.domains.vision.pretrained import known_pictures, source_of
 from jobs.domains.vision.readers import SUFFIXES, partners, read_pictures
 
@@ -109,10 +109,8 @@ class PicturePreparation(RecordPreparation):
         std = np.sqrt(np.maximum(squares / max(1, count) - mean**2, 0))
         # Pictures of one colour have no deviation; they stay finite.
         std = np.maximum(std, 1 / 255)
-        is_resnet = self.shape.type == "resnet"
-        enlarge = enlargement(self.size) if is_resnet else 1
         means, stds = (tuple(round(float(v), 6) for v in values) for values in (mean, std))
-        Pictures(self.size, self.channels, means, stds, enlarge).save(folder)
+        Pictures(self.size, self.channels, means, stds).save(folder)
 
     def rows(self, records: Sequence[Record], labels: NDArray[np.int64]) -> pa.RecordBatch:
         pixels = np.stack([self._pixels(record).ravel() for record in records])
