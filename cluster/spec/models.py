@@ -13,6 +13,7 @@ from cluster.spec.tune import TuneSpec
 
 AVAILABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("text", "generation"): ("gpt", "pretrained"),
+    ("text", "masked-lm"): ("bert", "pretrained"),
     ("text", "classification"): ("bert", "lstm", "pretrained"),
     ("vision", "classification"): ("resnet", "cnn", "pretrained"),
 }

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 MODULES = {
     ("text", "generation"): "jobs.domains.text.generation",
+    ("text", "masked-lm"): "jobs.domains.text.masked",
     ("text", "classification"): "jobs.domains.text.classification",
     ("vision", "classification"): "jobs.domains.vision.classification",
 }
 """Each module has `open_domain` and `load`."""
 PREPARATIONS = {
     ("text", "generation"): "jobs.domains.text.preparation",
+    ("text", "masked-lm"): "jobs.domains.text.masked_preparation",
     ("text", "classification"): "jobs.domains.text.classification_preparation",
     ("vision", "classification"): "jobs.domains.vision.preparation",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,14 +13,14 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     BertConfig,
-    BertForMaskedLM,
     BertForSequenceClassification,
 )
 
 from jobs.domains.freezing import freeze
 from jobs.domains.text.lstm import MODEL_TYPE, LSTMConfig, LSTMForSequenceClassification
+from jobs.domains.text.masked_bert import BertForMaskedLM
 from jobs.domains.text.networks import from_pretrained
-from jobs.domains.text.pretrained import source_of
+from jobs.domains.text.pretrained import config_of, source_of
 from jobs.domains.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -82,7 +81,8 @@ def load_classifier(
 
     Raises ValueError where there are no weights or only pickled ones.
     """
-    kind = LSTMForSequenceClassification if _is_ours(source) else AutoModelForSequenceClassification
+    is_ours = config_of(source).get("model_type") == MODEL_TYPE
+    kind = LSTMForSequenceClassification if is_ours else AutoModelForSequenceClassification
     return from_pretrained(kind, source, dtype, ignore_mismatched_sizes=True, **config)
 
 
@@ -90,7 +90,9 @@ def load_masked(
     source: str, dtype: torch.dtype | str = "auto"
 ) -> tuple[nn.Module, Collection[str]]:
     """A masked language model, as `load_classifier` gives a classifier."""
-    return from_pretrained(AutoModelForMaskedLM, source, dtype)
+    is_bert = config_of(source).get("model_type") == "bert"
+    kind = BertForMaskedLM if is_bert else AutoModelForMaskedLM
+    return from_pretrained(kind, source, dtype)
 
 
 def _bert(network: Any, vocabulary: Vocabulary, **settings: Any) -> BertConfig:
@@ -115,12 +117,3 @@ def _fit_marks(network: nn.Module, vocabulary: Vocabulary) -> None:
     config: Any = network.config
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = vocabulary.padding
-
-
-def _is_ours(source: str) -> bool:
-    """Whether a folder holds our own LSTM, which transformers' Auto classes do not know."""
-    path = Path(source, "config.json")
-    try:
-        return bool(json.loads(path.read_text("utf-8")).get("model_type") == MODEL_TYPE)
-    except (OSError, ValueError):
-        return False

@@ -47,6 +47,8 @@ class Generation:
         self.processor = processor
         self.pretrained = pretrained
         self.vocabulary = Vocabulary(processor)
+        self.context = context_of(model.network, pretrained)
+        """Tokens of a row but one."""
 
     def network(self) -> nn.Module:
         """GPT-2 or Llama as the spec says, freshly initialised, or the pretrained network."""
@@ -148,7 +150,7 @@ class Generation:
     def read(self, paths: Sequence[str], rows_per_batch: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Any files as batches of rows; the last row of all is filled up, its `length` says so."""
         layout = layout_of(self.model.data)
-        context = context_of(self.model.network, self.pretrained)
+        context = self.context
         packer = Packer(context, self.vocabulary.size)
         tokens = tokens_of(find_sources(paths, SUFFIXES), layout, self.vocabulary)
         for batch in pack_all(tokens, packer):
@@ -167,7 +169,7 @@ class Generation:
         config: Any = network.config
         attention = 12 * config.num_hidden_layers * config.hidden_size
         parameters = sum(getattr(p, "ds_numel", p.numel()) for p in network.parameters())
-        return float(6 * parameters + attention * context_of(self.model.network, self.pretrained))
+        return float(6 * parameters + attention * self.context)
 
     def restore(self, folder: Path) -> nn.Module:
         """The network that `save` wrote, in its saved precision."""

@@ -33,11 +33,28 @@ def context_of(network: Any, folder: Path | None = None) -> int:
     """Tokens that the network of a spec sees at once."""
     if network.context is not None:
         return int(network.context)
-    config = _config(source_of(network, folder) or "")
+    config = config_of(source_of(network, folder) or "")
     longest = config.get("max_position_embeddings") or config.get("n_positions") or MAX_CONTEXT
     if config.get("model_type") in OFFSET_TYPES:
         longest -= int(config.get("pad_token_id") or 0) + 1
     return min(int(longest), MAX_CONTEXT)
+
+
+def config_of(source: str) -> dict[str, Any]:
+    """config.json of a folder or hub name; ValueError where there is none."""
+    folder = Path(source)
+    if folder.is_dir():
+        try:
+            content: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"network.pretrained {source}: config.json: {error}") from error
+        return content
+    from transformers import AutoConfig  # only for names of a hub
+
+    try:
+        return dict(AutoConfig.from_pretrained(source).to_dict())
+    except OSError as error:
+        raise ValueError(f"network.pretrained {source}: {error}") from error
 
 
 def keep_context(folder: Path, context: int) -> None:
@@ -81,19 +98,3 @@ def copy_tokenizer(source: str, folder: Path) -> Vocabulary:
         raise DataError(f"{source}: has no end-of-text token, and none of {marks}; add one")
     tokenizer.save_pretrained(folder)
     return Vocabulary(folder)
-
-
-def _config(source: str) -> dict[str, Any]:
-    folder = Path(source)
-    if folder.is_dir():
-        try:
-            content: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"network.pretrained {source}: config.json: {error}") from error
-        return content
-    from transformers import AutoConfig  # only for names of a hub
-
-    try:
-        return dict(AutoConfig.from_pretrained(source).to_dict())
-    except OSError as error:
-        raise ValueError(f"network.pretrained {source}: {error}") from error

@@ -115,6 +115,11 @@ class Vocabulary:
         room = max(0, longest - before.size - after.size)
         return np.concatenate([before, self.encode(text)[:room], after])
 
+    @property
+    def mask_text(self) -> str:
+        """How a text writes what is to be guessed."""
+        return self._roles.get("mask_token", "")
+
     @cached_property
     def marks(self) -> Ids:
         """Ids of all tokens that no text has."""
