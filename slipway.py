@@ -258,6 +258,20 @@ def models() -> None:
     """List versions and aliases."""
 
 
+@verb("jobs.verbs.why:why")
+def why(
+    what: Annotated[str, typer.Argument(help="MODEL, MODEL@3, MODEL@ALIAS or a run's id.")],
+) -> None:
+    """Say where it comes from, and whether what is stored still matches."""
+
+
+@verb("jobs.verbs.cleaning:clean")
+def clean(
+    older: Annotated[str, typer.Option(help="Keep what is younger.")] = "30d",
+) -> None:
+    """Show, then remove, what no alias and no lineage needs."""
+
+
 @verb("cluster.verbs:env")
 def env() -> None:
     """Print shell lines that set Ray's address and token: eval "$(slipway env)"."""

@@ -164,7 +164,13 @@ def roll_back(
     if found is None:
         resolve(storage, model)  # tells where the model itself is unknown
         raise PromotionError(f"{model} has no {alias}; slipway promote {model} --to {alias}")
-    target = resolve(storage, f"{model}@{wanted or _previous(model, found)}")
+    wanted = wanted or str(previous_holder(found) or "")
+    if not wanted:
+        raise PromotionError(
+            f"no version of {model} was {alias} before {model}@{found.number}; name one: "
+            f"slipway rollback {model} VERSION"
+        )
+    target = resolve(storage, f"{model}@{wanted}")
     if target.number == found.number:
         raise PromotionError(f"{target.name} is {alias} already; name another version")
     if storage.local_path() is not None:  # elsewhere that would take a download of all weights
@@ -174,7 +180,7 @@ def roll_back(
     return target, found.number
 
 
-def _previous(model: str, alias: Alias) -> int:
+def previous_holder(alias: Alias) -> int | None:
     """The holder before this one; going back twice leads further back, not forth again."""
     line: list[int] = []
     for move in alias.history:
@@ -183,12 +189,7 @@ def _previous(model: str, alias: Alias) -> int:
             line = line[: len(line) - line[::-1].index(number)]
         elif not line or line[-1] != number:
             line.append(number)
-    if len(line) < 2:
-        raise PromotionError(
-            f"no version of {model} was {alias.name} before {model}@{alias.number}; name one: "
-            f"slipway rollback {model} VERSION"
-        )
-    return line[-2]
+    return line[-2] if len(line) > 1 else None
 
 
 def _split(storage: Storage, version: Version, condition: Expression) -> str:

@@ -194,8 +194,9 @@ def stage_digest(parts: Mapping[str, Any]) -> str:
 
 
 def list_runs(storage: Storage) -> list[Run]:
-    """All runs, sorted by id."""
-    return [Run(storage, name) for name in storage.folders("runs")]
+    """All runs, sorted by id; a folder whose run.json is gone (being removed) is none."""
+    names = storage.folders("runs")
+    return [Run(storage, name) for name in names if storage.exists(f"runs/{name}/run.json")]
 
 
 def owner() -> str:
