@@ -116,17 +116,19 @@ def _of_album(album: Album, columns: Columns, encoding: str) -> Iterator[Reading
 def classes_of(names: Sequence[str]) -> list[str | None]:
     """The class of each picture: its folder below what all share, and below train, test, ...
 
-    Where all pictures are in one folder, that one; None for a picture beside the folders.
+    Where most pictures lie beside the folders, the folder of all of them; None for the few that
+    lie beside folders that name classes.
     """
     paths = [PurePosixPath(name).parts[:-1] for name in names]
     depth, last = 0, None
     while True:
-        level = {path[depth] if len(path) > depth else None for path in paths}
-        if None in level and len(level) == 1:
+        level = [path[depth] if len(path) > depth else None for path in paths]
+        kinds = set(level)
+        if 2 * level.count(None) >= len(level):
             return [last] * len(paths)
-        if len(level) > 1 and not level <= PARTS:
-            return [path[depth] if len(path) > depth else None for path in paths]
-        last = next(iter(level)) if len(level) == 1 else last
+        if len(kinds) > 1 and not kinds <= PARTS:
+            return level
+        last = level[0] if len(kinds) == 1 else last
         depth += 1
 
 
