@@ -37,14 +37,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Shape:
-    """What memory depends on in a transformer; ``tokens`` is one micro-batch's."""
+    """What memory depends on in a transformer, and about so in an LSTM.
+
+    ``tokens`` are one micro-batch's, ``logits`` those computed for each of them.
+    """
 
     parameters: int
     layers: int
     width: int
     heads: int
     context: int
-    vocabulary: int
+    logits: int
     tokens: int
 
 
@@ -76,7 +79,7 @@ def activations(shape: Shape, precision: str, checkpointing: bool) -> float:
     scale = 2 if precision == "fp32" else 1
     layer = 34 * scale * shape.tokens * shape.width
     kept = 2 * scale * shape.tokens * shape.width * shape.layers + layer
-    logits = (2 * scale + 8) * shape.tokens * shape.vocabulary
+    logits = (2 * scale + 8) * shape.tokens * shape.logits
     return (kept if checkpointing else layer * shape.layers) + logits
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from cluster.devices import device_named
 from cluster.memory import Estimate, Shape, choose_stage, estimate
-from cluster.spec import GPT, ModelSpec, Pool, Spec, resolve_precision, usable_pools
+from cluster.parameters import count_parameters, logits_per_token
+from cluster.spec import ModelSpec, Pool, Spec, resolve_precision, usable_pools
 
 
 @dataclass(frozen=True)
@@ -66,33 +68,22 @@ def memory_plan(spec: Spec, name: str, workers: int | None = None) -> MemoryPlan
 
 def network_shape(model: ModelSpec, workers: int) -> Shape | None:
     """What memory depends on, from the spec alone."""
-    network = model.network
-    if not isinstance(network, GPT):
-        return None
     vocabulary = model.data.tokenizer.size if model.data.tokenizer.type != "character" else 256
+    parameters = count_parameters(model, vocabulary)
+    if parameters is None:
+        return None
+    network: Any = model.network
     share = max(1, model.train.global_batch // workers)
     micro = min(share, 32) if model.train.micro_batch == "auto" else int(model.train.micro_batch)
     return Shape(
-        parameters=gpt_parameters(network, vocabulary),
+        parameters=parameters,
         layers=network.layers,
         width=network.width,
-        heads=network.heads,
+        heads=getattr(network, "heads", 1),
         context=network.context,
-        vocabulary=vocabulary,
+        logits=logits_per_token(model, vocabulary),
         tokens=micro * network.context,
     )
-
-
-def gpt_parameters(network: GPT, vocabulary: int) -> int:
-    """Count the parameters exactly as transformers builds the network (GPT-2 ties embeddings)."""
-    width, layers = network.width, network.layers
-    if network.style == "gpt2":
-        block = 12 * width * width + 13 * width
-        return (vocabulary + network.context) * width + layers * block + 2 * width
-    inner = -(-8 * width // (3 * 64)) * 64
-    keys = width * (network.kv_heads or network.heads) // network.heads
-    block = 2 * width * width + 2 * width * keys + 3 * width * inner + 2 * width
-    return 2 * vocabulary * width + layers * block + width
 
 
 def device_bytes(pool: Pool | None, workers: int) -> float:

@@ -8,7 +8,7 @@ from cluster.spec.document import Spec
 from cluster.spec.grammar import Accelerator, Amount, Money, Range
 from cluster.spec.loading import load, parse_model
 from cluster.spec.models import AVAILABLE, METRICS, ModelSpec
-from cluster.spec.networks import GPT, NetworkSpec, Pretrained
+from cluster.spec.networks import GPT, LSTM, Bert, NetworkSpec, Pretrained
 from cluster.spec.problems import Problem, SpecError
 from cluster.spec.providers import StorageSpec
 from cluster.spec.references import ModelReference, Secret
@@ -18,10 +18,12 @@ from cluster.spec.train import AdamW, Checkpoint, Schedule, TrainSpec, Zero
 __all__ = [
     "AVAILABLE",
     "GPT",
+    "LSTM",
     "METRICS",
     "Accelerator",
     "AdamW",
     "Amount",
+    "Bert",
     "Checkpoint",
     "ClusterSpec",
     "ConditionError",

@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from cluster.plan import gpt_parameters, memory_plan, resolved_stage
-from cluster.spec import Spec, load
+from cluster.parameters import bert_parameters, gpt_parameters, lstm_parameters
+from cluster.plan import memory_plan, resolved_stage
+from cluster.spec import LSTM, Bert, Spec, load
+from jobs.domains.text.encoders import build_classifier, build_masked
 from jobs.domains.text.networks import llama_inner_width
 
 
@@ -44,6 +47,27 @@ def test_parameters_are_counted_exactly(style: str, tmp_path: Path) -> None:
         )
     built = AutoModelForCausalLM.from_config(config)
     assert gpt_parameters(network, 500) == sum(p.numel() for p in built.parameters())
+
+
+@pytest.mark.parametrize("task", ["classification", "masked-lm"])
+def test_encoders_are_counted_exactly(task: str) -> None:
+    network: Any = Bert(type="bert", layers=2, heads=2, width=32, context=24)
+    vocabulary: Any = SimpleNamespace(size=50, padding=0)
+    model: Any = SimpleNamespace(network=network)
+    if task == "masked-lm":
+        built: Any = build_masked(model, vocabulary, None)
+    else:
+        built = build_classifier(model, vocabulary, ["a", "b", "c"], None)
+    assert bert_parameters(network, 50, task, 3) == sum(p.numel() for p in built.parameters())
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_recurrent_networks_are_counted_exactly(bidirectional: bool) -> None:
+    network: Any = LSTM(type="lstm", layers=2, width=12, bidirectional=bidirectional)
+    model: Any = SimpleNamespace(network=network)
+    built: Any = build_classifier(model, SimpleNamespace(size=50, padding=0), ["a", "b"], None)  # type: ignore[arg-type]
+    assert lstm_parameters(network, 50) == sum(p.numel() for p in built.parameters())
+    assert not built.encoder.pairs.weight.any()
 
 
 def test_a_stage_that_is_named_is_taken(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 MODEL_TYPE = "slipway-lstm"
-PAIRS = 1 << 16
-"""Pairs of tokens share so many vectors, by a hash."""
+PAIRS, PAIR_WIDTH = 1 << 16, 16
+"""Pairs of tokens share so many vectors, by a hash. They begin at 0, so that a pair never seen in
+training says nothing."""
 LOWEST = -1e4  # below every state, also in 16 bits
 
 
@@ -36,12 +38,14 @@ class LSTMConfig(PreTrainedConfig):  # type: ignore[misc]
         bidirectional: bool = True,
         max_position_embeddings: int = 256,
         num_pairs: int = PAIRS,
-        initializer_range: float = 0.1,
+        pair_width: int = PAIR_WIDTH,
+        initializer_range: float = 0.05,
         **other: Any,
     ) -> None:
         self.vocab_size, self.width, self.num_hidden_layers = vocab_size, width, num_hidden_layers
         self.dropout, self.bidirectional = dropout, bidirectional
-        self.max_position_embeddings, self.num_pairs = max_position_embeddings, num_pairs
+        self.max_position_embeddings = max_position_embeddings
+        self.num_pairs, self.pair_width = num_pairs, pair_width
         self.initializer_range = initializer_range
         super().__init__(**other)
 
@@ -78,7 +82,7 @@ class LSTMEncoder(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.width)
-        self.pairs = nn.Embedding(config.num_pairs, config.width)
+        self.pairs = nn.Embedding(config.num_pairs, config.pair_width)
         directions = (False, True) if config.bidirectional else (False,)
         sizes = [config.width] + [config.hidden_size] * (config.num_hidden_layers - 1)
         self.layers = nn.ModuleList(
@@ -96,9 +100,9 @@ class LSTMEncoder(nn.Module):
             read = [direction(states, mirror) for direction in layer]  # type: ignore[attr-defined]
             states = self._drop(torch.cat(read, 2))
         pairs = self._drop(self.pairs(self._pair_ids(input_ids)))
-        both = mask[:, 1:]
-        parts = [*_pooled(states, mask), *_pooled(words, mask), *_pooled(pairs, both)]
-        return torch.cat(parts, 1)
+        both = mask[:, 1:, None].to(pairs.dtype)
+        bag = (pairs * both).sum(1) / both.sum(1).clamp(min=1).sqrt()
+        return torch.cat([*_pooled(states, mask), *_pooled(words, mask), bag], 1)
 
     def _pair_ids(self, ids: Tensor) -> Tensor:
         """The vector of each pair of neighbours, [batch, time - 1]."""
@@ -119,10 +123,15 @@ class LSTMForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__(config)
         self.encoder = LSTMEncoder(config)
-        features = 2 * (config.hidden_size + 2 * config.width)
+        features = 2 * (config.hidden_size + config.width) + config.pair_width
         self.norm = nn.LayerNorm(features)
         self.classifier = nn.Linear(features, config.num_labels)
         self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if module is self.encoder.pairs:
+            init.zeros_(module.weight)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any
@@ -145,8 +154,4 @@ def _pooled(states: Tensor, mask: Tensor) -> Iterator[Tensor]:
     counted = mask[..., None].to(states.dtype)
     num = counted.sum(1)
     yield (states * counted).sum(1) / num.clamp(min=1)
-    highest = states.masked_fill(counted == 0, LOWEST)
-    if states.shape[1] == 0:
-        yield torch.zeros_like(num).expand(-1, states.shape[2])
-    else:
-        yield highest.amax(1) * (num > 0)
+    yield states.masked_fill(counted == 0, LOWEST).amax(1) * (num > 0)
