@@ -9,7 +9,8 @@ from cluster.plan import MemoryPlan, memory_plan
 from cluster.request import Request
 from cluster.spec import Spec, worker_slots
 from cluster.storage import Storage, open_storage
-from jobs.bundles import versions
+from jobs.bundles import resolve, versions
+from jobs.promotion import is_judged
 from jobs.runs import Run, list_runs
 from jobs.schedule import num_steps
 from jobs.stages import find_data_digest, train_digest
@@ -55,6 +56,10 @@ def stages_of(request: Request, spec: Spec, storage: Storage, name: str) -> list
         "evaluate": f"score {f'{name}@{number}' if number else 'a new version'} on held-back data",
     }
     done = {"prepare": prepared, "train": result is not None, "evaluate": evaluated}
+    if model.promote is not None:
+        does["promote"] = f"{model.promote.to} if {model.promote.condition or 'trained'}"
+        version = resolve(storage, f"{name}@{number}") if number else None
+        done["promote"] = version is not None and is_judged(storage, version, model.promote)
     return [
         {"model": name, "stage": stage, "state": "done" if done[stage] else "to do", "does": text}
         for stage, text in does.items()
