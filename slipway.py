@@ -173,7 +173,7 @@ def run(
     until: Annotated[str, typer.Option(help="prepare, train, evaluate or promote.")] = "promote",
     again: Annotated[bool, typer.Option(help="Train even if it is done.")] = False,
 ) -> None:
-    """Do all stages that are not done yet: prepare, train, evaluate, promote."""
+    """Do all stages that are not done yet: prepare, tune or train, evaluate, promote."""
 
 
 @verb("jobs.verbs.stages:prepare")
@@ -187,6 +187,14 @@ def train(
     again: Annotated[bool, typer.Option(help="Train even if it is done.")] = False,
 ) -> None:
     """Train a model and publish it as a version."""
+
+
+@verb("jobs.verbs.stages:tune")
+def tune(
+    model: Model,
+    again: Annotated[bool, typer.Option(help="Search even if it is done.")] = False,
+) -> None:
+    """Search a model's keys as its tune: section says; the best trial becomes a version."""
 
 
 @verb("jobs.verbs.stages:evaluate")

@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from cluster.spec import Spec
+from cluster.spec import Spec, usable_pools
 from cluster.storage import Storage
 from jobs.bundles import Version, resolve
 from jobs.evaluate import evaluate
@@ -18,6 +18,18 @@ from jobs.session import say
 
 class GateError(ValueError):
     """The gate said no, which has been told."""
+
+
+def judge(
+    spec: Spec, storage: Storage, version: str, manifest: dict[str, Any], until: str, run: str
+) -> None:
+    """Bring a new version up to the stage ``until``; ``manifest`` is that of its data."""
+    model = spec.model(version.partition("@")[0])
+    gpus = int(any(pool.accelerators for pool in usable_pools(spec.cluster, model.train)))
+    if until in ("evaluate", "promote"):
+        score(spec, storage, version, manifest, gpus)
+    if until == "promote":
+        settle(spec, storage, version, run, gpus)
 
 
 def score(

@@ -25,7 +25,7 @@ from cluster.request import REFUSED
 from cluster.spec import ModelSpec, Spec, load, usable_pools, worker_slots
 from cluster.storage import Storage, StorageError, open_storage
 from jobs.agreement import AgreedError
-from jobs.judging import GateError, score, settle
+from jobs.judging import GateError, judge
 from jobs.logbook import Logbook
 from jobs.loop import DivergedError, Task, Worker
 from jobs.placement import place
@@ -103,11 +103,7 @@ def pretrain(
     result = run.result()
     if result is None:
         raise ValueError(f"{run.id} ended without a result; see slipway logs {run.id}")
-    if until in ("evaluate", "promote"):
-        gpus = int(_on_gpus(spec, model))
-        score(spec, storage, f"{name}@{result['version']}", prepared.manifest, gpus)
-    if until == "promote":
-        settle(spec, storage, f"{name}@{result['version']}", run.id, gpus)
+    judge(spec, storage, f"{name}@{result['version']}", prepared.manifest, until, run.id)
 
 
 def configure(spec: Spec) -> None:

@@ -46,6 +46,16 @@ def train_digest(model: ModelSpec, data: str) -> str:
     return stage_digest(parts)
 
 
+def sweep_digest(model: ModelSpec, data: str) -> str:
+    """Digest of a search: its own section and everything that its trials share.
+
+    How many trials run at once, and when to give up, are no reason to search again.
+    """
+    assert model.tune is not None
+    tune = model.tune.model_dump(mode="json", exclude={"parallel", "time", "cost", "failures"})
+    return stage_digest({"stage": "tune", "tune": tune, "train": train_digest(model, data)})
+
+
 def _start(model: ModelSpec) -> dict[str, str]:
     """Digest of the files in a local folder that the network starts from; a version is pinned."""
     folder = Path(model.network.pretrained) if isinstance(model.network, Pretrained) else None

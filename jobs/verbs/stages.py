@@ -13,7 +13,7 @@ from jobs.domains import suffixes_of
 from jobs.prepared import held_back_split
 from jobs.promotion import is_judged, unscored
 from jobs.runs import Run, stage_digest
-from jobs.stages import find_data_digest, prepare_digest, train_digest
+from jobs.stages import find_data_digest, prepare_digest, sweep_digest, train_digest
 from jobs.starts import pinned
 from jobs.uploads import send_data, travel
 from jobs.verbs.promotions import settle
@@ -22,8 +22,10 @@ from jobs.verbs.work import describe, show, work
 STAGES = ("prepare", "train", "evaluate", "promote")
 
 
-def run(request: Request, models: list[str] | None, until: str, again: bool) -> int:
-    """Bring every model, or those named, up to a stage."""
+def run(
+    request: Request, models: list[str] | None, until: str, again: bool, search: bool = True
+) -> int:
+    """Bring every model, or those named, up to a stage; ``search`` where there is `tune:`."""
     if until not in STAGES:
         raise WrongRequestError(f"--until {until}: there are {', '.join(STAGES)}")
     spec = request.spec()
@@ -34,7 +36,8 @@ def run(request: Request, models: list[str] | None, until: str, again: bool) -> 
     code = 0
     for name in names:
         _tell_of_later(request, spec, name)
-        code = code or _bring(request, spec, name, until, again, results)
+        searches = spec.model(name).tune is not None and search
+        code = code or _bring(request, spec, name, until, again, results, searches)
     request.answer({"runs": results} if len(names) != 1 else results[0] if results else {})
     return code
 
@@ -42,7 +45,7 @@ def run(request: Request, models: list[str] | None, until: str, again: bool) -> 
 def _tell_of_later(request: Request, spec: Spec, name: str) -> None:
     """Name the sections that are checked but not acted on yet."""
     model = spec.model(name)
-    later = [key for key in ("tune", "serve") if getattr(model, key) is not None]
+    later = [key for key in ("serve",) if getattr(model, key) is not None]
     if later:
         request.say(f"models.{name}: {', '.join(later)} checked, but not run by this version")
 
@@ -54,7 +57,16 @@ def prepare(request: Request, model: str) -> int:
 
 def train(request: Request, model: str, again: bool) -> int:
     """Train one model."""
-    return run(request, [model], "train", again)
+    return run(request, [model], "train", again, search=False)
+
+
+def tune(request: Request, model: str, again: bool) -> int:
+    """Search a model's keys; its best trial becomes a version."""
+    if request.spec().model(model).tune is None:
+        raise WrongRequestError(
+            f"models.{model} has no tune: section; add one with space: and the keys to search"
+        )
+    return run(request, [model], "evaluate", again)
 
 
 def evaluate(request: Request, model: str, data: str | None) -> int:
@@ -88,6 +100,7 @@ def _bring(
     until: str,
     again: bool,
     results: list[dict[str, Any]],
+    searches: bool,
 ) -> int:
     """Run one model's stages up to ``until``; what is done is skipped."""
     storage = open_storage(spec.cluster.storage, spec.name)
@@ -97,19 +110,22 @@ def _bring(
     spec = travel(spec, name, storage, request.say, request.yes)
     if until == "prepare":
         stage_run = Run.open(storage, name, "prepare", prepare_digest(data))
+    elif searches:
+        stage_run = Run.open(storage, name, "tune", sweep_digest(spec.model(name), data), again)
     else:
         digest = train_digest(spec.model(name), data)
         stage_run = Run.open(storage, name, "train", digest, again)
     version = _done(storage, stage_run, until, spec)
     if version is not None or (until == "prepare" and stage_run.result() is not None):
-        more = "" if until == "prepare" else "; --again trains it once more"
+        more = "" if until == "prepare" else "; --again does it once more"
         request.say(f"{stage_run.id}: done already{more}")
         gate = spec.model(name).promote if until == "promote" else None
         code = settle(request, spec, version, gate, stage_run.id) if version and gate else 0
         results.append(describe(stage_run))
         show(request, stage_run, metrics=True)
         return code
-    arguments = ["jobs.pretrain", SPEC_FILE, name, "--until", until, "--run", stage_run.id]
+    program = "tune.sweep" if stage_run.info()["stage"] == "tune" else "jobs.pretrain"
+    arguments = [program, SPEC_FILE, name, "--until", until, "--run", stage_run.id]
     return work(request, spec, stage_run, arguments, results)
 
 

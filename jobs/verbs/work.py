@@ -106,9 +106,9 @@ def _judged(run: Run, version: Version) -> dict[str, Any]:
 
 
 def _version(run: Run) -> Version | None:
-    """The version that a finished training published; None for other runs."""
+    """The version that a finished training or sweep published; None for other runs."""
     result = run.result() or {}
-    if run.info()["stage"] != "train" or "version" not in result:
+    if run.info()["stage"] not in ("train", "tune") or "version" not in result:
         return None
     return resolve(run.storage, f"{run.info()['model']}@{result['version']}")
 

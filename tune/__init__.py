@@ -1,0 +1,1 @@
+"""Sweeps: search spaces, schedulers, trials that are runs, and what came of them."""

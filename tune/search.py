@@ -1,0 +1,152 @@
+"""Which point to try next: grid, random, Sobol, TPE and Gaussian process (the last two Optuna's).
+
+Each is a pure function of the spec, the trial's number and the history, so that a sweep that is
+restarted suggests what it would have suggested.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import Any
+
+import numpy as np
+
+from cluster.spec.tune import Dimension, TuneSpec
+from tune.history import History, Trial
+from tune.space import Space, Values, at, grid, is_active, ordered
+
+
+def suggest(tune: TuneSpec, number: int, history: History, higher: bool) -> Values | None:
+    """The values of trial ``number`` from 0; None where there are no more points.
+
+    ``higher``: whether a greater score is better. The file's own points come first.
+    """
+    if tune.search.type == "grid":
+        return next(itertools.islice(grid(tune.space), number, None), None)
+    if number < len(tune.points):
+        return _completed(tune, number)
+    if tune.search.type in ("tpe", "gp"):
+        return _learned(tune, number, history, higher)
+    return _spread(tune, number)
+
+
+def _completed(tune: TuneSpec, number: int) -> Values:
+    """A point of the file; keys that it leaves out are drawn at random."""
+    drawn, values = _shares(tune, number), dict[str, Any]()
+    for key, share in zip(ordered(tune.space), drawn, strict=True):
+        if is_active(tune.space[key], values):
+            given = tune.points[number]
+            values[key] = given[key] if key in given else at(tune.space[key], share)
+    return values
+
+
+def _spread(tune: TuneSpec, number: int) -> Values:
+    """The next point at random, or of Sobol's sequence."""
+    keys = ordered(tune.space)
+    if tune.search.type == "sobol":
+        from scipy.stats import qmc
+
+        with warnings.catch_warnings():  # of lengths that are no power of two
+            warnings.simplefilter("ignore")
+            points = qmc.Sobol(len(keys), scramble=True, rng=np.random.default_rng(tune.seed))
+            shares = points.random(number + 1)[number].tolist()
+    else:
+        shares = _shares(tune, number)
+    values: Values = {}
+    for key, share in zip(keys, shares, strict=True):
+        if is_active(tune.space[key], values):
+            values[key] = at(tune.space[key], share)
+    return values
+
+
+def _shares(tune: TuneSpec, number: int) -> list[float]:
+    shares: list[float] = (
+        np.random.default_rng([tune.seed, number]).random(len(tune.space)).tolist()
+    )
+    return shares
+
+
+def _learned(tune: TuneSpec, number: int, history: History, higher: bool) -> Values:
+    """What Optuna's sampler takes from the trials so far."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(
+            direction="maximize" if higher else "minimize", sampler=_sampler(tune, number)
+        )
+        for trial in sorted(history.trials.values(), key=lambda t: _place(t, history)):
+            if trial.scores:
+                study.add_trial(_frozen(tune.space, trial, history))
+        asked, values = study.ask(), dict[str, Any]()
+        for key in ordered(tune.space):
+            dimension = tune.space[key]
+            if is_active(dimension, values):
+                values[key] = _asked(asked, key, dimension)
+    return values
+
+
+def _place(trial: Trial, history: History) -> int:
+    return history.order.index((trial.number, min(trial.scores))) if trial.scores else -1
+
+
+def _sampler(tune: TuneSpec, number: int) -> Any:
+    import optuna
+
+    seed = int(np.random.default_rng([tune.seed, number]).integers(2**31))
+    startup: dict[str, Any] = {}
+    if tune.search.startup:
+        startup["n_startup_trials"] = tune.search.startup
+    if tune.search.type == "gp":
+        return optuna.samplers.GPSampler(seed=seed, **startup)
+    options: dict[str, Any] = {"multivariate": True, "group": True, "constant_liar": False}
+    return optuna.samplers.TPESampler(seed=seed, **options, **startup)
+
+
+def _frozen(space: Space, trial: Trial, history: History) -> Any:
+    """A trial as Optuna keeps it: pruned where others have been trained further."""
+    import optuna
+
+    furthest = max(t.rung for t in history.trials.values())
+    whole = trial.rung == furthest
+    states = optuna.trial.TrialState
+    return optuna.trial.create_trial(
+        params={key: _index(space[key], value) for key, value in trial.values.items()},
+        distributions={key: _distribution(space[key]) for key in trial.values},
+        intermediate_values=dict(trial.scores),
+        value=trial.scores[trial.rung],
+        state=states.COMPLETE if whole else states.PRUNED,
+    )
+
+
+def _distribution(dimension: Dimension) -> Any:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if dimension.choice is not None:
+        return CategoricalDistribution(list(range(len(dimension.choice))))
+    low, high = dimension.corners()
+    if dimension.kind in ("int", "logint"):
+        return IntDistribution(low, high, log=dimension.kind == "logint")
+    return FloatDistribution(low, high, log=dimension.kind == "log")
+
+
+def _index(dimension: Dimension, value: Any) -> Any:
+    """Lists are searched by the places of their values, which may be anything."""
+    if dimension.choice is None:
+        return value
+    return [_plain(each) for each in dimension.choice].index(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _asked(trial: Any, key: str, dimension: Dimension) -> Any:
+    value = trial._suggest(key, _distribution(dimension))
+    return value if dimension.choice is None else dimension.choice[value]
