@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
-from cluster.spec.grammar import Share, parse_share, show
+from cluster.spec.grammar import Seconds, Share, parse_share, show
 from cluster.spec.references import Place, absolute
-from cluster.spec.section import Count, Int, Section, as_list
+from cluster.spec.section import Bool, Count, Int, Section, as_list
 
 
 def _column(value: object) -> str | int:
@@ -47,6 +47,9 @@ class Split(Section):
     """Column whose records stay together on one side, such as a customer."""
     time: Column | None = None
     """Column of times, numbers or ISO dates: the newest records are those kept back."""
+    last: Count | None = None
+    """For recommendation: so many of each user's newest events for each part; by default 1 for
+    next-item, and for rating the part's share of each user's events."""
 
 
 class Tokenizer(Section):
@@ -60,6 +63,19 @@ class Tokenizer(Section):
     """Number of tokens to learn; character takes the characters that occur, at most so many."""
     path: Place | None = None
     """A tokenizer.json, or the folder of one, to use in place of learning one."""
+
+
+class Audio(Section):
+    """What recordings are brought to, for speech."""
+
+    rate: Annotated[int, Field(strict=True, ge=4000, le=48000)] = 16000
+    """Samples per second; a pretrained network brings its own."""
+    longest: Seconds = 20.0
+    """Longer recordings are left out, and counted."""
+    trim: Bool = True
+    """Whether silence at both ends is cut off."""
+    loudness: Annotated[float, Field(strict=True, ge=-60, le=0)] = -25.0
+    """Root mean square in dB of full scale, as far as nothing is clipped."""
 
 
 class DataSpec(Section):
@@ -77,6 +93,8 @@ class DataSpec(Section):
     """How records are kept back from training."""
     tokenizer: Tokenizer = Tokenizer()
     """How text is cut into tokens."""
+    audio: Audio = Audio()
+    """What recordings are brought to, for speech."""
     max_bad: Share = 0.01
     """Share of unreadable records at which preparing stops."""
     seed: Int = 0

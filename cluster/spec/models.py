@@ -16,6 +16,9 @@ AVAILABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("text", "masked-lm"): ("bert", "pretrained"),
     ("text", "classification"): ("bert", "lstm", "pretrained"),
     ("vision", "classification"): ("resnet", "cnn", "pretrained"),
+    ("speech", "recognition"): ("ctc", "pretrained"),
+    ("recommendation", "next-item"): ("sasrec", "two-tower"),
+    ("recommendation", "rating"): ("matrix-factorisation",),
 }
 """What this version can train: domain and task to the networks it has for them."""
 
@@ -37,8 +40,9 @@ METRICS: dict[tuple[str, str], dict[str, str]] = {
     | {"loss": "min"},
     ("speech", "synthesis"): {"mel_loss": "min", "alignment": "max", "loss": "min"},
     ("speech", "recognition"): {"wer": "min", "cer": "min", "loss": "min"},
-    ("recommendation", "next-item"): {"ndcg@10": "max", "hr@10": "max", "loss": "min"},
-    ("recommendation", "rating"): {"rmse": "min", "loss": "min"},
+    ("recommendation", "next-item"): {"ndcg@10": "max", "hr@10": "max", "mrr": "max"}
+    | {"coverage": "max", "loss": "min"},
+    ("recommendation", "rating"): {"rmse": "min", "mae": "min", "loss": "min"},
 }
 """The metrics of every task and which way is better; the first is the default."""
 
@@ -49,7 +53,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "text": ("text", "label"),
     "vision": ("image", "label"),
     "speech": ("audio", "text", "speaker"),
-    "recommendation": ("user", "item", "rating", "time"),
+    "recommendation": ("user", "item", "rating", "time", "title", "genres"),
 }
 """What a column can be to a domain."""
 

@@ -13,7 +13,7 @@ from pydantic import (
 
 from cluster.spec.grammar import show
 from cluster.spec.references import absolute
-from cluster.spec.section import Bool, Count, Section, chosen_by_type, variant
+from cluster.spec.section import Bool, Count, NotNegative, Section, chosen_by_type, variant
 
 Dropout = Annotated[float, Field(strict=True, ge=0, lt=1)]
 ALL_STAGES = (0, 1, 2, 3)
@@ -131,6 +131,95 @@ class CNN(Network):
     else 64."""
 
 
+class CTC(Network):
+    """A recogniser of speech over log-mel spectrograms."""
+
+    type: Literal["ctc"]
+    """Convolutions and attention with CTC (Graves et al., 2006), greedily decoded."""
+    layers: Count = 4
+    """Number of blocks."""
+    heads: Count = 4
+    """Attention heads; they share the width evenly."""
+    width: Count = 144
+    """Size of the hidden state."""
+    dropout: Dropout = 0.1
+    """Share of activations dropped in training."""
+    mels: Count = 80
+    """Bands of the spectrogram, one of each hundredth of a second."""
+    subsampling: Literal[1, 2, 4] = 4
+    """Hundredths of a second between two characters at least; 2 for short words."""
+
+
+class Tacotron2(Network):
+    """From text to speech (arXiv:1712.05884)."""
+
+    type: Literal["tacotron2"]
+    """Tacotron 2 with a stop token, and Griffin-Lim as its vocoder."""
+    width: Count = 512
+    """Size of the characters' states and channels of the convolutions around."""
+    decoder: Count = 1024
+    """Size of each of the decoder's two recurrent layers."""
+    prenet: Count = 256
+    """Size of the two layers that each frame passes on its way into the decoder."""
+    attention: Count = 128
+    """Size of the space in which attention compares."""
+    reduction: Count = 1
+    """Frames that each step of the decoder gives; 2 or 3 for little data."""
+    dropout: Dropout = 0.5
+    """Share of activations dropped in the convolutions in training."""
+    mels: Count = 80
+    """Bands of the spectrogram, one of each eightieth of a second."""
+    guide: NotNegative = 5.0
+    """Weight of the loss that keeps attention near the diagonal (arXiv:1710.08969); 0 is none."""
+
+
+class SASRec(Network):
+    """Self-attention over what a user took."""
+
+    type: Literal["sasrec"]
+    """Predicts the next item from the order of those before it."""
+    layers: Count = 2
+    """Number of blocks."""
+    heads: Count = 1
+    """Attention heads; they share the width evenly."""
+    width: Count = 64
+    """Size of the vectors of items."""
+    context: Count = 50
+    """So many of a user's newest items are read."""
+    dropout: Dropout = 0.2
+    """Share of activations dropped in training."""
+    samples: Count | None = None
+    """Items that a step's loss compares with, besides the batch's own; by default all of up to
+    65,536 items, and 8,192 of more."""
+
+
+class TwoTower(Network):
+    """A history and an item as vectors of one space."""
+
+    type: Literal["two-tower"]
+    """Knows items by their titles and genres too, also those that nobody has taken yet."""
+    width: Count = 64
+    """Size of the vectors of items."""
+    context: Count = 50
+    """So many of a user's newest items are read."""
+    dropout: Dropout = 0.2
+    """Share of activations dropped in training."""
+    samples: Count | None = None
+    """Items that a step's loss compares with, besides the batch's own; by default all of up to
+    65,536 items, and 8,192 of more."""
+
+
+class MatrixFactorisation(Network):
+    """Factors and biases of users and items."""
+
+    type: Literal["matrix-factorisation"]
+    """Predicts ratings."""
+    width: Count = 32
+    """Number of factors."""
+    dropout: Dropout = 0.2
+    """Share of factors dropped in training."""
+
+
 _BLOCKS_SCHEMA = {"anyOf": [{"const": "backbone"}, {"type": "integer", "minimum": 0}]}
 
 
@@ -180,6 +269,11 @@ NetworkSpec = Annotated[
     | Annotated[LSTM, variant("lstm")]
     | Annotated[ResNet, variant("resnet")]
     | Annotated[CNN, variant("cnn")]
+    | Annotated[CTC, variant("ctc")]
+    | Annotated[Tacotron2, variant("tacotron2")]
+    | Annotated[SASRec, variant("sasrec")]
+    | Annotated[TwoTower, variant("two-tower")]
+    | Annotated[MatrixFactorisation, variant("matrix-factorisation")]
     | Annotated[Pretrained, variant("pretrained")],
     Discriminator(_choose),
 ]

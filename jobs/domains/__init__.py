@@ -31,6 +31,9 @@ MODULES = {
     ("text", "masked-lm"): "jobs.domains.text.masked",
     ("text", "classification"): "jobs.domains.text.classification",
     ("vision", "classification"): "jobs.domains.vision.classification",
+    ("speech", "recognition"): "jobs.domains.speech.recognition",
+    ("recommendation", "next-item"): "jobs.domains.recommendation.next_item",
+    ("recommendation", "rating"): "jobs.domains.recommendation.rating",
 }
 """Each module has `open_domain` and `load`."""
 PREPARATIONS = {
@@ -38,6 +41,9 @@ PREPARATIONS = {
     ("text", "masked-lm"): "jobs.domains.text.masked_preparation",
     ("text", "classification"): "jobs.domains.text.classification_preparation",
     ("vision", "classification"): "jobs.domains.vision.preparation",
+    ("speech", "recognition"): "jobs.domains.speech.preparation",
+    ("recommendation", "next-item"): "jobs.domains.recommendation.next_item_preparation",
+    ("recommendation", "rating"): "jobs.domains.recommendation.rating_preparation",
 }
 """Each module has `open_preparation`, and imports no torch: it runs in short-lived processes."""
 

@@ -1,0 +1,1 @@
+"""Recommendation: what a user takes next, and how they would rate an item."""
