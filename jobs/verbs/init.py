@@ -1,25 +1,23 @@
-"""``slipway init``: look at the data and write a YAML that runs."""
+"""``slipway init``: look at the data, say what it holds, and write a YAML that runs."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from cluster.request import Request, WrongRequestError
-from cluster.spec import parse_model
 from cluster.spec.references import is_uri
-from jobs.domains import open_preparation
-from jobs.inspections import inspect_all
+from jobs.verbs import init_classes, init_corpus, init_defaults
+from jobs.verbs.init_kinds import Kind, kind_of
 
-# Below this, a small vocabulary and network learn more in the same time.
-SMALL_CHARACTERS = 2_000_000
-
-TEMPLATE = """\
-# Written by `slipway init {source}`: {found}.
+WRITERS = {"generation": init_corpus, "classification": init_classes}
+HEAD = """\
+# Written by `slipway init {source}`, which found:
+{found}
 # Every key has a default; `slipway plan` shows what will happen, `slipway run` does it.
 name: {name}
 
@@ -29,105 +27,65 @@ cluster:
 
 models:
   {model}:
-    domain: text
-    task: generation             # a causal language model
-    data:
-      source: {quoted}
-      encoding: auto             # UTF-8 or GB18030
-      split: {{validation: 10%}}   # by document; a corpus of few documents is cut at its end
-      tokenizer: {{type: bpe, size: {vocabulary}}}
-    network: {{type: gpt, layers: {layers}, heads: 4, width: {width}, context: 128}}
-    train:
-      steps: {steps}
-      global_batch: 32           # rows of `context` tokens in one optimizer step
-      workers: {workers}
-      optimizer: {{type: adamw, lr: 1e-3, weight_decay: 0.1}}
-      schedule: {{type: cosine, warmup: 5%}}
-      zero: {{stage: auto}}        # the lowest ZeRO stage that fits the memory
-      checkpoint: {{every: 200, keep: 3}}
 """
 
 
-@dataclass(frozen=True)
-class Found:
-    """What reading the data showed."""
-
-    num_files: int
-    num_bytes: int
-    num_documents: int
-    num_characters: int
-    encodings: tuple[str, ...]
-    dropped: dict[str, int]
-
-    def __str__(self) -> str:
-        parts = [
-            "1 file" if self.num_files == 1 else f"{self.num_files:,} files",
-            f"{self.num_documents:,} documents" if self.num_documents > 1 else "1 document",
-            f"{self.num_characters:,} characters",
-            " and ".join(self.encodings),
-        ]
-        return ", ".join(parts + [f"{count:,} {cause}" for cause, count in self.dropped.items()])
-
-
 def init(request: Request, source: str) -> None:
-    """Write ``--file`` for a text corpus; an existing file is never overwritten."""
+    """Write ``--file`` for a source; an existing file is never overwritten."""
     if request.overrides:
         raise WrongRequestError("init takes no --set; write the keys into the file it makes")
     if request.file.exists():
         raise WrongRequestError(
             f"{request.file} exists already; name another with -f, or remove it first"
         )
-    found = look(source)
-    small = found.num_characters < SMALL_CHARACTERS
-    document = TEMPLATE.format(
+    kind = kind_of(source)
+    task: Any = WRITERS.get(kind.task, init_defaults)
+    found = task.look(source, kind)
+    section = task.section(source, kind, found, lambda place: _quoted(place, request.file))
+    lines = [*_roles(kind), *found.lines()]
+    head = HEAD.format(
         source=source,
-        quoted=json.dumps(_from_file(source, request.file), ensure_ascii=False),
-        found=found,
-        name=_name(),
-        model="assistant",
-        vocabulary=1024 if small else 4096,
-        layers=2 if small else 4,
-        width=128 if small else 256,
-        workers=min(2, os.cpu_count() or 1),
-        steps=500 if small else 2000,
+        found="\n".join(f"#   {line}" for line in lines),
+        name=_plain(Path.cwd().name) or "slipway",
+        model="assistant" if kind.task == "generation" else _model(source),
     )
-    request.file.write_text(document)
+    request.file.write_text(head + section, "utf-8")
+    about = {"path": str(request.file), "domain": kind.domain, "task": kind.task}
+    columns = kind.roles.columns if kind.roles else {}
+    told = "\n  ".join([f"{source}: {kind.domain} {kind.task}", *lines])
     request.answer(
-        {"path": str(request.file), **asdict(found)},
-        f"{source}: {found}\nwrote {request.file}; next: slipway plan, then slipway run",
+        {**about, "columns": columns, **asdict(found)},
+        f"{told}\nwrote {request.file}; next: slipway plan, then slipway run",
     )
 
 
-def look(source: str) -> Found:
-    """Read a text source; raises DataError where it cannot be used."""
-    place = source if is_uri(source) else str(Path(source).absolute())
-    data = {"source": place, "split": {"test": 0.0}}
-    model = parse_model({"domain": "text", "task": "generation", "data": data})
-    preparation = open_preparation(model)
-    sources = preparation.sources()
-    found = inspect_all(preparation, sources, lambda text: None)
-    dropped: Counter[str] = Counter()
-    for one in found:
-        dropped.update(one["dropped"])
-    spans = [span for one in found for span in one["spans"]]
-    return Found(
-        num_files=len(sources),
-        num_bytes=sum(source.size for source in sources),
-        num_documents=sum(span["documents"] for span in spans),
-        num_characters=sum(span["characters"] for span in spans),
-        encodings=tuple(sorted({one["encoding"] for one in found})),
-        dropped=dict(dropped),
-    )
+def _roles(kind: Kind) -> list[str]:
+    """The columns of a table and what they are taken for."""
+    if kind.roles is None or kind.sample is None:
+        return []
+    told = ", ".join(f"{role}: {column}" for role, column in kind.roles.columns.items())
+    others = ", ".join(str(key) for key in kind.roles.others)
+    by = "" if kind.sample.has_names else " (by position, there is no line of names)"
+    return [f"columns taken as {told}{by}" + (f"; left: {others}" if others else "")]
 
 
-def _from_file(source: str, file: Path) -> str:
+def _quoted(source: str, file: Path) -> str:
     """The source as the YAML names it: relative to the YAML's own folder."""
-    if is_uri(source) or Path(source).is_absolute():
-        return source
-    return os.path.relpath(source, file.absolute().parent)
+    if not is_uri(source) and not Path(source).is_absolute():
+        source = os.path.relpath(source, file.absolute().parent)
+    return json.dumps(source, ensure_ascii=False)
 
 
-def _name() -> str:
-    """Name the project after the folder, as far as names allow."""
-    name = re.sub(r"[^a-z0-9-]+", "-", Path.cwd().name.lower()).strip("-")[:40].rstrip("-")
-    return name if re.match(r"[a-z]", name) else "slipway"
+def _model(source: str) -> str:
+    """Name a model after its file or folder."""
+    path = Path(source.partition(":")[2] if is_uri(source) else os.path.abspath(source))
+    name = path.name.partition(".")[0]
+    if name in ("train", "data", "images", "training") and not is_uri(source):
+        name = path.parent.name
+    return _plain(name) or "classifier"
+
+
+def _plain(text: str) -> str:
+    """The text as far as names allow; "" where nothing is left."""
+    name = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:40].rstrip("-")
+    return name if re.match(r"[a-z]", name) else ""
