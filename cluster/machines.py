@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cluster.documents import read_document
 from cluster.spec.grammar import Accelerator
-from cluster.spec.problems import did_you_mean
 
 GIB = 2**30
 CLOUDS = ("aws", "gcp", "azure")
@@ -59,8 +59,9 @@ def kind_of(accelerator: Accelerator) -> Kind:
     """What is known of an accelerator. Raises ValueError that names those in the table."""
     known = kinds()
     if accelerator.name not in known:
-        near = did_you_mean(accelerator.name, known)
-        raise ValueError(f'unknown accelerator "{accelerator.name}"{near}')
+        near = get_close_matches(accelerator.name.upper(), known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(known)}"
+        raise ValueError(f'unknown accelerator "{accelerator.name}"; {hint}')
     return known[accelerator.name]
 
 

@@ -21,6 +21,10 @@ def rendered(spec: Spec) -> list[Document]:
         from cluster.kubernetes.documents import documents
 
         return documents(spec)
+    if kind in ("aws", "gcp", "azure", "onprem"):
+        from cluster.launcher.documents import launcher_documents
+
+        return launcher_documents(spec)
     raise WrongRequestError(
         f"provider {kind} applies no documents; render --spec prints the merged spec"
     )

@@ -33,6 +33,8 @@ def check_provider(spec: Spec) -> Iterator[Finding]:
     if isinstance(provider, AWS | GCP | Azure):
         yield from _zones(provider)
         yield from _head(cluster, provider)
+    if isinstance(provider, AWS | GCP | Azure | OnPrem):
+        yield from _exports(cluster)
     if isinstance(provider, AWS | GCP | Azure | OnPrem) and cluster.high_availability == "redis":
         message = f"redis is for kubernetes; provider {provider.type} keeps it by embedded"
         yield message, ("cluster", "high_availability")
@@ -135,6 +137,13 @@ def _environment(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
             yield "is set by KubeRay; leave it away", path
 
 
+def _exports(cluster: ClusterSpec) -> Iterator[Finding]:
+    for name in cluster.env:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            message = "is not a name that a shell can export: letters, digits and underscores"
+            yield message, ("cluster", "env", name)
+
+
 def _secrets(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
     """A secret that is a file in one place cannot be a folder of keys in another."""
     credentials, notify = spec.cluster.storage.credentials, spec.notify
@@ -152,6 +161,9 @@ def _zones(provider: AWS | GCP | Azure) -> Iterator[Finding]:
         "gcp": (rf"{re.escape(provider.region)}-[a-z]", f"{provider.region}-a"),
         "azure": (r"[1-3]", "1, 2 or 3"),
     }[provider.type]
+    if isinstance(provider, GCP) and len(provider.zones) > 1:
+        message = "Ray's launcher uses one zone on gcp; name the one that has the machines"
+        yield message, ("cluster", "provider", "zones")
     for at, zone in enumerate(provider.zones):
         if not re.fullmatch(pattern, zone):
             message = f'"{zone}" is no zone of {provider.region}; write one like {example}'
@@ -169,6 +181,10 @@ def _head(cluster: ClusterSpec, provider: AWS | GCP | Azure) -> Iterator[Finding
         for at, pool in enumerate(cluster.pools)
         if not pool.accelerators and not pool.instance
     ]
+    for at, pool in enumerate(cluster.pools):
+        if pool.instance and not pool.cpus and not isinstance(provider, AWS):
+            message = f"instance: needs cpus:, which Ray cannot find out on {provider.type}"
+            yield message, ("cluster", "pools", at)
     for path, cpus, memory in wanted:
         try:
             machine_of(provider.type, cpus or 1, memory or 0)
@@ -186,4 +202,4 @@ def _accelerators(kind: str, pool: Pool) -> Iterator[str]:
             else:
                 machine_with(kind, accelerator)
         except ValueError as error:
-            yield f"{error}; or name the machine by instance:"
+            yield f"{error} (a machine that is not in our table: instance:)"

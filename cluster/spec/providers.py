@@ -87,6 +87,8 @@ class OnPrem(Section):
     """Private key for ssh; ssh's own choice by default."""
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 22
     """Port of ssh."""
+    python: str | None = None
+    """Interpreter on the hosts that has all packages; they are installed there by default."""
 
 
 class AWS(Section):
@@ -104,6 +106,10 @@ class AWS(Section):
     """Profile of the credentials; the usual search by default."""
     disk_gb: Count = 200
     """Size of each machine's disk in GB."""
+    image: str | None = None
+    """AMI of the machines; Amazon's newest with NVIDIA's driver by default."""
+    security_group: str | None = None
+    """A security group of one's own; by default one that lets ssh in, and nothing else."""
 
 
 class GCP(Section):
@@ -121,6 +127,8 @@ class GCP(Section):
     """Zones to try, in order."""
     disk_gb: Count = 200
     """Size of each machine's disk in GB."""
+    image: str | None = None
+    """Image of the machines; Google's for deep learning by default."""
 
 
 class Azure(Section):
@@ -140,6 +148,8 @@ class Azure(Section):
     """Availability zones to try, in order."""
     disk_gb: Count = 200
     """Size of each machine's disk in GB."""
+    image: str | None = None
+    """Resource id of the machines' image; Microsoft's for GPUs by default."""
 
 
 Provider = Annotated[

@@ -1,0 +1,280 @@
+"""What ``ray up`` is given: right by the launcher's schema and by EC2's own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import textwrap
+from pathlib import Path
+
+import botocore.session
+import moto
+import pytest
+import yaml
+from botocore.validate import ParamValidator
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cluster.documents import read_document, write_documents
+from cluster.launcher.documents import FILES, launcher_document, launcher_documents
+from cluster.launcher.installation import pins
+from cluster.launcher.startup import environment_command
+from cluster.machines import GIB, kinds, table
+from cluster.spec import SpecError, load
+
+CLOUDS = {
+    "aws": "{type: aws, region: eu-west-1, zones: [eu-west-1b, eu-west-1a], disk_gb: 500}",
+    "gcp": "{type: gcp, region: europe-west4, project: acme}",
+    "azure": "{type: azure, region: westeurope, zones: ['1', '2']}",
+    "onprem": "{type: onprem, head: 10.77.0.11, user: root, key: ~/.ssh/id, port: 2222, "
+    "hosts: [{address: 10.77.0.12, pool: cpu}, {address: node3, pool: gpu}]}",
+}
+POOLS = """\
+pools:
+  - {name: gpu, nodes: 0..4, accelerators: [H100:8, A100:8], spot: true}
+  - {name: cpu, nodes: 1..3, cpus: 16, memory: 100Gi}
+"""
+ONPREM_POOLS = """\
+pools:
+  - {name: gpu, nodes: 0..1, accelerators: [L4:2]}
+  - {name: cpu, nodes: 1..1, cpus: 16, memory: 100Gi}
+"""
+MORE = """\
+env: {HF_TOKEN: {secret: hf/token}, QUOTED: "it's $HOME"}
+idle_timeout: 5m
+"""
+
+
+@pytest.fixture
+def spec_on(tmp_path):
+    def make(provider, cluster=None):
+        path = tmp_path / "cluster.yaml"
+        pools = cluster or (ONPREM_POOLS if provider == "onprem" else POOLS) + MORE
+        path.write_text(
+            f"name: acme\ncluster:\n  provider: {CLOUDS.get(provider, provider)}\n"
+            "  storage: s3://bucket/team\n" + textwrap.indent(pools, "  ")
+        )
+        return load(path)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def check():
+    """Ray's own check, after the document went through YAML."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    def run(document):
+        read = yaml.safe_load(write_documents([document]))
+        assert read == document
+        prepared = prepare_config(read)
+        validate_config(prepared)
+        return prepared
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_instances():
+    model = botocore.session.get_session().get_service_model("ec2")
+    shape = model.operation_model("RunInstances").input_shape
+
+    def faults(config):
+        parameters = {k: v for k, v in config.items() if k not in ("SubnetIds",)}
+        return ParamValidator().validate(parameters | {"MinCount": 1, "MaxCount": 1}, shape)
+
+    return faults
+
+
+@pytest.mark.parametrize("name", ["aws", "gcp", "azure", "onprem"])
+def test_the_files_that_rendering_starts_from_are_valid(name, check):
+    check(read_document(FILES / f"{name}.yaml"))
+
+
+@pytest.mark.parametrize("name", sorted(CLOUDS))
+def test_ray_takes_every_document(name, spec_on, check):
+    document = launcher_document(spec_on(name))
+    prepared = check(document)
+    assert prepared["idle_timeout_minutes"] == 5
+    for command in (*document["head_start_ray_commands"], *document["worker_start_ray_commands"]):
+        assert "0.0.0.0" not in command
+    assert "--dashboard-host=127.0.0.1" in document["head_start_ray_commands"][-1]
+
+
+def test_instances_are_what_ec2_takes(spec_on, run_instances):
+    types = launcher_document(spec_on("aws"))["available_node_types"]
+    assert list(types) == ["head", "gpu-h100-8", "gpu-a100-8", "cpu"]
+    for node in types.values():
+        report = run_instances(node["node_config"])
+        assert not report.has_errors(), report.generate_report()
+    first, second = types["gpu-h100-8"], types["gpu-a100-8"]
+    assert first["node_config"]["InstanceType"] == "p5.48xlarge"
+    assert second["node_config"]["InstanceType"] == "p4d.24xlarge"
+    assert first["priority"] > second["priority"]
+    assert first["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+    assert first["resources"] == {"CPU": 192, "GPU": 8}
+    cpu = types["cpu"]
+    assert cpu["node_config"]["InstanceType"] == "r7i.4xlarge"
+    assert (cpu["min_workers"], cpu["max_workers"]) == (1, 3)
+    assert "InstanceMarketOptions" not in cpu["node_config"]
+    assert cpu["node_config"]["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 500
+    assert types["head"]["resources"] == {"CPU": 0}
+
+
+def test_a_wrong_instance_is_found_by_the_shape(run_instances):
+    assert run_instances({"InstanceType": 5, "ImageID": "x"}).has_errors()
+
+
+def test_zones_are_tried_in_order_and_nothing_is_left_stopped(spec_on):
+    provider = launcher_document(spec_on("aws"))["provider"]
+    assert provider["availability_zone"] == "eu-west-1b,eu-west-1a"
+    assert provider["cache_stopped_nodes"] is False
+
+
+def test_an_instance_can_be_named(spec_on):
+    pools = "pools: [{name: gpu, accelerators: B300:8, instance: p6-b300.48xlarge}]"
+    types = launcher_document(spec_on("{type: aws, image: ami-1}", pools))["available_node_types"]
+    assert types["gpu"]["node_config"]["InstanceType"] == "p6-b300.48xlarge"
+    assert types["gpu"]["node_config"]["ImageId"] == "ami-1"
+    assert types["gpu"]["resources"] == {"GPU": 8}
+
+
+def test_rights_are_narrowed_to_the_bucket_and_own_instances(spec_on):
+    head, worker, _ = launcher_documents(spec_on("aws"))
+    storage = [s for s in worker["policy"]["Statement"] if "s3:PutObject" in s["Action"]]
+    assert storage[0]["Resource"] == "arn:aws:s3:::bucket/team/acme/*"
+    assert not any("ec2" in str(s["Action"]) for s in worker["policy"]["Statement"])
+    statements = {s["Sid"]: s for s in head["policy"]["Statement"]}
+    assert not any("*" in str(s["Action"]) for n, s in statements.items() if n != "See")
+    tag = {"StringEquals": {"aws:ResourceTag/ray-cluster-name": "acme"}}
+    assert statements["TagAndEndOwn"]["Condition"] == tag
+    assert statements["GiveWorkersTheirRole"]["Resource"].endswith("role/slipway-acme-worker")
+    assert [s["Sid"] for s in statements.values() if s["Resource"] == "*"] == ["See"]
+
+
+def test_machines_get_the_versions_that_the_tests_ran_with(spec_on):
+    commands = "\n".join(launcher_document(spec_on("aws"))["setup_commands"])
+    assert {"ray==2.60.0", "torch==2.13.0"} <= set(pins())
+    for pin in pins():
+        assert pin in commands
+    assert "pip install --quiet -c ~/.slipway/constraints.txt" in commands
+
+
+def test_secrets_are_sent_as_files_and_stand_nowhere(spec_on):
+    spec = spec_on("aws")
+    mounts = launcher_document(spec)["file_mounts"]
+    assert mounts["~/.config/slipway/secrets/hf/token"] == "~/.config/slipway/secrets/hf/token"
+    assert mounts["~/.slipway/token"].endswith("/acme/token")
+
+
+def test_the_environment_is_what_the_spec_says(spec_on, tmp_path):
+    (tmp_path / ".config/slipway/secrets/hf").mkdir(parents=True)
+    (tmp_path / ".config/slipway/secrets/hf/token").write_text("hush\n")
+    (tmp_path / ".bashrc").write_text("case $- in *i*) ;; *) return ;; esac\n")
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    command = environment_command(spec_on("aws"))
+    for _ in range(2):  # it may run again
+        subprocess.run(["bash", "-c", command], env=home, check=True)
+    shown = subprocess.run(
+        ["bash", "-c", ". ~/.bashrc; env"], env=home, check=True, capture_output=True, text=True
+    ).stdout
+    assert "HF_TOKEN=hush\n" in shown
+    assert "QUOTED=it's $HOME\n" in shown
+    assert "OMP_NUM_THREADS" not in shown
+    assert (tmp_path / ".bashrc").read_text().count("slipway") == 1
+
+
+def test_hosts_find_out_their_pool(spec_on, tmp_path):
+    document = launcher_document(spec_on("onprem"))
+    assert document["provider"]["worker_ips"] == ["10.77.0.12", "node3"]
+    assert (document["min_workers"], document["max_workers"]) == (1, 2)
+    assert document["auth"]["ssh_proxy_command"] == "nc %h 2222"
+    command = document["setup_commands"][-1]
+    place = tmp_path / "bin"
+    place.mkdir()
+    (place / "hostname").write_text('#!/bin/sh\n[ "$1" = -I ] && echo 10.0.0.9 || echo node3\n')
+    (place / "hostname").chmod(0o755)
+    home = {"HOME": str(tmp_path), "PATH": f"{place}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", command], env=home, check=True)
+    found = (tmp_path / ".slipway/arguments").read_text()
+    assert found == "--labels=slipway/pool=gpu --num-gpus=2\n"
+
+
+def test_the_table_agrees_with_what_ec2_says_of_its_machines():
+    folder = Path(moto.__file__).parent / "ec2/resources"
+    known = json.loads(gzip.decompress((folder / "instance_types.json.gz").read_bytes()))
+    rows = [row for kind in kinds().values() for row in kind.machines.get("aws", ())]
+    assert rows
+    for machine in rows:
+        said = known[machine.name]
+        assert said["VCpuInfo"]["DefaultVCpus"] == machine.cpus
+        assert said["MemoryInfo"]["SizeInMiB"] == machine.memory_bytes * 1024 // GIB
+        assert said["GpuInfo"]["Gpus"][0]["Count"] == machine.accelerators
+    for name, _, cpus, memory in table()["plain"]["aws"]:
+        assert known[name]["VCpuInfo"]["DefaultVCpus"] == cpus
+        assert known[name]["MemoryInfo"]["SizeInMiB"] == memory * 1024
+
+
+clouds = st.sampled_from(["aws", "gcp", "azure"])
+pools = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.from_regex(r"[a-z][a-z0-9-]{0,39}", fullmatch=True)},
+        optional={
+            "nodes": st.sampled_from(["0..1", "2", "1..64"]),
+            "cpus": st.integers(1, 96),
+            "memory": st.sampled_from(["1Gi", "64Gi"]),
+            "spot": st.booleans(),
+            "instance": st.just("p5.48xlarge"),
+            "accelerators": st.lists(
+                st.sampled_from([f"{name}:{n}" for name in kinds() for n in (1, 8)]),
+                min_size=1,
+                max_size=2,
+                unique=True,
+            ),
+        },
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cloud=clouds, pools=pools, variables=st.dictionaries(st.just("X"), st.text(max_size=9)))
+def test_any_spec_renders_to_what_is_accepted(
+    cloud, pools, variables, spec_on, check, run_instances
+):
+    try:
+        spec = spec_on(f"{{type: {cloud}}}", _block(pools, variables))
+    except SpecError:
+        return
+    document = launcher_document(spec)
+    check(document)
+    types = document["available_node_types"] if cloud == "aws" else {}
+    assert not any(run_instances(node["node_config"]).has_errors() for node in types.values())
+
+
+def _block(pools, variables):
+    return yaml.safe_dump({"pools": pools, "env": variables}, allow_unicode=True)
+
+
+@pytest.mark.parametrize(
+    ("provider", "cluster", "message"),
+    [
+        ("{type: aws}", "pools: [{name: p, accelerators: H10}]", 'did you mean "H100"'),
+        ("{type: aws}", "pools: [{name: p, accelerators: H100:2}]", "only with H100:1 or H100:8"),
+        ("{type: aws}", "pools: [{name: p, accelerators: MI300X:8}]", "aws has no MI300X"),
+        ("{type: aws, zones: [us-west-2a]}", "", "is no zone of us-east-1"),
+        ("{type: gcp, zones: [us-central1-a, us-central1-b]}", "", "uses one zone"),
+        ("{type: gcp}", "pools: [{name: p, instance: c4}]", "instance: needs cpus:"),
+        ("{type: aws}", "head: {cpus: 999}", "no machine of aws has 999 CPUs"),
+        ("{type: aws}", "env: {a.b: c}", "a shell can export"),
+        ("{type: aws}", "high_availability: redis", "redis is for kubernetes"),
+    ],
+)
+def test_what_a_cloud_cannot_give_is_refused_with_its_line(spec_on, provider, cluster, message):
+    with pytest.raises(SpecError) as caught:
+        spec_on(provider, cluster + "\n")
+    (problem,) = caught.value.problems
+    assert message in problem.message
+    assert problem.line
