@@ -51,6 +51,15 @@ class Shape:
     tokens: int
 
 
+@dataclass(frozen=True)
+class PictureShape:
+    """What memory depends on in a network for pictures."""
+
+    parameters: int
+    values: int
+    """Numbers that one micro-batch's activations hold until the backward pass."""
+
+
 def model_states(
     parameters: float, stage: int, devices: int, precision: str, offload: str = "none"
 ) -> tuple[float, float, float]:
@@ -70,13 +79,15 @@ def model_states(
     )
 
 
-def activations(shape: Shape, precision: str, checkpointing: bool) -> float:
+def activations(shape: Shape | PictureShape, precision: str, checkpointing: bool) -> float:
     """Return bytes of activations of one micro-batch with attention that stores no scores.
 
     Per layer 34 bytes per token and width in 16 bits (double in 32), or with checkpointing only
     each layer's input plus one layer in full; plus logits, their float32 copy and its gradient.
     """
     scale = 2 if precision == "fp32" else 1
+    if isinstance(shape, PictureShape):
+        return 2.0 * scale * shape.values
     layer = 34 * scale * shape.tokens * shape.width
     kept = 2 * scale * shape.tokens * shape.width * shape.layers + layer
     logits = (2 * scale + 8) * shape.tokens * shape.logits
@@ -84,7 +95,7 @@ def activations(shape: Shape, precision: str, checkpointing: bool) -> float:
 
 
 def estimate(
-    shape: Shape,
+    shape: Shape | PictureShape,
     stage: int,
     devices: int,
     precision: str,

@@ -6,10 +6,12 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.convolutions import picture_parameters, picture_values
 from cluster.devices import device_named
-from cluster.memory import Estimate, Shape, choose_stage, estimate
+from cluster.memory import Estimate, PictureShape, Shape, choose_stage, estimate
 from cluster.parameters import count_parameters, logits_per_token
 from cluster.spec import ModelSpec, Pool, Spec, resolve_precision, usable_pools
+from cluster.spec.networks import CNN, ResNet
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,17 @@ def memory_plan(spec: Spec, name: str, workers: int | None = None) -> MemoryPlan
     return MemoryPlan(estimates, taken, available, workers, precision, shape.parameters)
 
 
-def network_shape(model: ModelSpec, workers: int) -> Shape | None:
+def network_shape(model: ModelSpec, workers: int) -> Shape | PictureShape | None:
     """What memory depends on, from the spec alone."""
+    network: Any = model.network
+    share = max(1, model.train.global_batch // workers)
+    micro = min(share, 32) if model.train.micro_batch == "auto" else int(model.train.micro_batch)
+    if isinstance(network, ResNet | CNN):
+        return PictureShape(picture_parameters(network), micro * picture_values(network))
     vocabulary = model.data.tokenizer.size if model.data.tokenizer.type != "character" else 256
     parameters = count_parameters(model, vocabulary)
     if parameters is None:
         return None
-    network: Any = model.network
-    share = max(1, model.train.global_batch // workers)
-    micro = min(share, 32) if model.train.micro_batch == "auto" else int(model.train.micro_batch)
     return Shape(
         parameters=parameters,
         layers=network.layers,
