@@ -102,7 +102,7 @@ class Validate(Section):
 
 
 class Augment(Section):
-    """How pictures are varied in training, anew in every epoch."""
+    """How pictures and recordings are varied in training, anew in every epoch."""
 
     crop: Share = 0.12
     """Pictures are moved by up to this share of their side; 0% leaves them in place."""
@@ -110,6 +110,13 @@ class Augment(Section):
     """Whether half of them are mirrored, left to right."""
     erase: Share = 0.0
     """Share of the pictures in which a random rectangle is greyed out (arXiv:1708.04896)."""
+    speed: Share = 0.1
+    """Recordings are played faster or slower by up to this share, and higher or lower with it."""
+    noise: Share = 0.3
+    """Share of the recordings that get noise, 8 to 40 dB below them."""
+    mask: Share = 0.2
+    """Up to two bands and two spans of a spectrogram are hidden, each up to this share of it
+    (arXiv:1904.08779)."""
 
 
 class TrainSpec(Section):
@@ -152,7 +159,7 @@ class TrainSpec(Section):
     label_smoothing: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     """Share of each label that is spread over all classes, for classification."""
     augment: Augment = Augment()
-    """How pictures are varied in training."""
+    """How pictures and recordings are varied in training."""
     patience: Count | None = None
     """Validations without a better metric at which training ends; no bound by default."""
     stall: Seconds = 600.0

@@ -1,0 +1,67 @@
+"""Recordings varied in training: speed, noise, hidden bands; the same for the same seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+LOUDEST_NOISE_DB, SOFTEST_NOISE_DB = 8.0, 40.0
+"""Noise is softer than the recording by so much."""
+BANDS, SPANS = 2, 2
+"""Rectangles that are hidden in each spectrogram at most (arXiv:1904.08779)."""
+
+
+def vary_waves(
+    rows: dict[str, NDArray[Any]], speed: float, noise: float, generator: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """Rows of `audio` played faster or slower by up to the share `speed` (Ko et
+    al., 2015, "Audio augmentation for speech recognition"), the share `noise` with noise."""
+    varied = [
+        _noisy(_faster(row[:length], speed, generator), noise, generator)
+        for row, length in zip(rows["audio"], rows["audio_length"].tolist(), strict=True)
+    ]
+    lengths = np.asarray([len(row) for row in varied], np.int64)
+    padded = np.zeros((len(varied), int(lengths.max(initial=0))), np.int16)
+    for row, into in zip(varied, padded, strict=True):
+        into[: len(row)] = row
+    return {**rows, "audio": padded, "audio_length": lengths}
+
+
+def hide(values: Tensor, frames: Tensor, share: float, generator: np.random.Generator) -> Tensor:
+    """Hide bands and spans of log-mels [batch, frames, mels], each up to `share` of its side.
+
+    What is hidden becomes the recording's mean (SpecAugment, Park et al., 2019).
+    """
+    values = values.clone()
+    for one, length in zip(values, frames.tolist(), strict=True):
+        mean = one[:length].mean()
+        for count, axis, size in ((BANDS, 1, one.shape[1]), (SPANS, 0, length)):
+            for _ in range(generator.integers(count + 1)):
+                width = int(generator.integers(int(share * size) + 1))
+                start = int(generator.integers(size - width + 1))
+                part = one[:length].narrow(axis, start, width)
+                part.fill_(mean)
+    return values
+
+
+def _faster(
+    samples: NDArray[np.int16], speed: float, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Pitch moves with the speed, as it would on a tape: other voices."""
+    factor = 1 + speed * generator.uniform(-1, 1)
+    size = max(1, round(len(samples) / factor))
+    return np.asarray(np.interp(np.arange(size) * factor, np.arange(len(samples)), samples))
+
+
+def _noisy(
+    samples: NDArray[np.float64], share: float, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    below, drawn = generator.uniform(LOUDEST_NOISE_DB, SOFTEST_NOISE_DB), generator.uniform()
+    noise = generator.normal(size=len(samples))
+    if drawn < share:
+        loud = np.sqrt(np.mean(samples**2))
+        samples = samples + noise * loud * 10 ** (-below / 20)
+    return np.asarray(np.clip(np.rint(samples), -32768, 32767))
