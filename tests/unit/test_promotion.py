@@ -13,7 +13,9 @@ from cluster.storage import Storage
 from jobs import promotion
 from jobs.bundles import BundleError, Version, aliases, record_evaluation, resolve, set_alias
 from jobs.promotion import PromotionError, decide, is_judged, promote, roll_back, unscored
-from jobs.verbs import promotions
+from jobs.runs import Run
+from jobs.verbs import promotions, stages
+from jobs.verbs.work import describe
 from tests.fake_domain import put_data, put_version
 
 YAML = """\
@@ -215,3 +217,32 @@ def test_verbs(
     promotions.rollback(request, "tickets", None, "slow")
     assert "undo: slipway rollback tickets 2" in capsys.readouterr().out
     assert resolve(storage, "tickets@production").number == 1
+
+
+def test_a_run_whose_gate_is_all_that_is_left_needs_no_cluster(
+    storage: Storage, local_address: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(YAML.format(store=local_address.url, gate="loss <= 2"))
+    request = Request(file=file)
+    spec = request.spec()
+    version = put_version(storage, put_data(storage, "d1"))
+    run = Run(storage, version.bundle["run"])
+    condition = spec.model("tickets").promote
+    assert condition is not None
+    for until, done in (("train", True), ("evaluate", False), ("promote", False)):
+        assert (stages._done(storage, run, until, spec) is not None) is done
+    version = scored(storage, version, version, loss=2.5)
+    assert stages._done(storage, run, "promote", spec) == version
+    assert promotions.settle(request, spec, version, condition, run.id) == REFUSED
+    found = describe(run)
+    assert found["gates"][0]["promoted"] is False
+    assert found["evaluation"]["metrics"] == {"loss": 2.5}
+    version = scored(storage, version, version, loss=1.5)
+    assert promotions.settle(request, spec, version, condition, run.id) == 0
+    second = put_version(storage, "d1")
+    set_alias(storage, "tickets", "production", second.number, "ann", "by hand")
+    capsys.readouterr()
+    assert promotions.settle(request, spec, resolve(storage, "tickets@1"), condition, "") == 0
+    assert "became production before, under this gate" in capsys.readouterr().out
+    assert resolve(storage, "tickets@production").number == 2
