@@ -7,7 +7,7 @@ the one at `/`. `serve run serve.app:build spec=cluster.yaml` is both in one app
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class ModelService:
         shelf = Shelf(
             storage, self.name, lambda d, t, folder: load(d, t, folder, device), self.kind
         )
-        self.replica = Replica(shelf, TASKS[self.kind])
+        streams, embeddings = _text_extras(self.kind)
+        self.replica = Replica(shelf, TASKS[self.kind], streams, embeddings)
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Called before the first request, and whenever traffic or batches change."""
@@ -70,6 +71,26 @@ class ModelService:
         except ServiceError as error:
             return {"error": (error.status, error.code, error.message, error.headers)}
         return {"number": number, "answers": answers}
+
+    async def embed(self, texts: Sequence[str], reference: str, key: str) -> dict[str, Any]:
+        """As `answer`, of texts to vectors."""
+        try:
+            number, answers = await self.replica.embed(texts, reference, key)
+        except ServiceError as error:
+            return {"error": (error.status, error.code, error.message, error.headers)}
+        return {"number": number, "answers": answers}
+
+    async def stream(
+        self, request: Mapping[str, Any], reference: str, key: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        """{"number"}, then each piece of a continuation; {"error"} ends it."""
+        try:
+            number, pieces = await self.replica.stream(request, reference, key)
+            yield {"number": number}
+            async for piece in pieces:
+                yield piece
+        except ServiceError as error:
+            yield {"error": (error.status, error.code, error.message, error.headers)}
 
     async def versions(self) -> dict[str, Any]:
         """Alias -> number, and what keeps an alias from its newest version."""
@@ -117,6 +138,19 @@ def _build_all(path: str) -> Any:
         for each in document[1:]
     }
     return FrontService.bind(document[0]["args"], models)  # type: ignore[attr-defined]
+
+
+def _text_extras(kind: tuple[str, str]) -> tuple[Any, Any]:
+    """What only text models have: streams for language models, and embeddings."""
+    if kind[0] != "text":
+        return None, None
+    from jobs.domains.text.embedding import Embeddings
+
+    if kind[1] != "generation":
+        return None, Embeddings
+    from jobs.domains.text.streaming import Streams
+
+    return Streams, Embeddings
 
 
 def _tokens(args: Mapping[str, Any]) -> Tokens | None:

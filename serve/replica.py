@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.domains import Loaded
 from serve.batching import Batcher
-from serve.errors import ServiceError
+from serve.errors import ServiceError, wrong_content
 from serve.tasks import Task
 from serve.versions import Held, Shelf
+from serve.writing import Streams, Writer, written
 
 LOOK_AGAIN_S = 2.0
 """So often are the aliases read again."""
@@ -32,21 +34,32 @@ class Settings:
 class Replica:
     """Answers requests with the versions of one model."""
 
-    def __init__(self, shelf: Shelf, task: Task) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        task: Task,
+        streams: Callable[[Loaded], Streams] | None = None,
+        embeddings: Callable[[Loaded], Loaded] | None = None,
+    ) -> None:
         self.shelf = shelf
         self.task = task
+        self._streams = streams
+        self._embeddings = embeddings
         self.settings = Settings({})
         # One computes, so that a batch forms meanwhile; decoding and loading never wait for it.
         self._computer = ThreadPoolExecutor(1, "compute")
         self._decoders = ThreadPoolExecutor(4, "decode")
         self._loader = ThreadPoolExecutor(1, "load")
         self._batchers: dict[int, Batcher] = {}
+        self._embedders: dict[int, Batcher] = {}
+        self._writers: dict[int, Writer] = {}
         self._watch: asyncio.Task[None] | None = None
 
     async def configure(self, settings: Settings) -> None:
         """Takes settings over, and loads what they need; the first time before any traffic."""
         self.settings = settings
         self._batchers.clear()  # what is under way holds on to its own
+        self._embedders.clear()
         self.shelf.share(settings.traffic)
         await self.refresh()
         if self._watch is None:
@@ -56,8 +69,16 @@ class Replica:
         """Loads the versions that the aliases point at now."""
         loop = asyncio.get_running_loop()
         if await loop.run_in_executor(self._loader, self.shelf.refresh):
-            live = {held.number for held in self.shelf.live.values()}
-            self._batchers = {n: each for n, each in self._batchers.items() if n in live}
+            self._forget({held.number for held in self.shelf.live.values()})
+
+    def _forget(self, live: set[int]) -> None:
+        """Lets go of versions that no alias points at; what is under way holds on to its own."""
+        for known in (self._batchers, self._embedders):
+            for number in [number for number in known if number not in live]:
+                del known[number]
+        for number in [n for n, each in self._writers.items() if n not in live]:
+            if not self._writers[number].under_way:
+                self._writers.pop(number).close()
 
     async def _follow(self) -> None:
         while True:
@@ -81,25 +102,63 @@ class Replica:
     ) -> tuple[int, list[Any]]:
         """The version that answered, and its answer to each; all or none of them."""
         held = await self.held(reference, key)
-        batcher = self._batcher(held)
+        if self.task.is_generation:
+            writer = self._writer(held)
+            asked = [written(writer.write(request), request) for request in requests]
+        else:
+            batcher = self._batcher(held)
+            asked = [batcher.ask(request) for request in requests]
+        return held.number, await self._all(asked)
+
+    async def stream(
+        self, request: Mapping[str, Any], reference: str = "", key: str = ""
+    ) -> tuple[int, AsyncIterator[dict[str, Any]]]:
+        """The version that answers, and the pieces of its continuation."""
+        held = await self.held(reference, key)
+        return held.number, self._writer(held).write(request)
+
+    async def embed(
+        self, texts: Sequence[str], reference: str = "", key: str = ""
+    ) -> tuple[int, list[Any]]:
+        """{"embedding", "tokens"} of each text; 422 where the model has no embeddings."""
+        held = await self.held(reference, key)
+        if self._embeddings is None:
+            raise wrong_content(f"{self.shelf.model} has no embeddings: it is no text model")
+        embedder = self._embedders.get(held.number)
+        if embedder is None:
+            try:
+                embedder = self._batches(self._embeddings(held.loaded))
+            except ValueError as error:
+                raise wrong_content(str(error)) from error
+            self._embedders[held.number] = embedder
+        return held.number, await self._all([embedder.ask({"inputs": text}) for text in texts])
+
+    async def _all(self, asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+        """The results of all, within the deadline; one that fails ends the others."""
         try:
-            async with asyncio.timeout(self.task.deadline_s):
-                asked = [asyncio.ensure_future(batcher.ask(request)) for request in requests]
-                try:
-                    return held.number, [await each for each in asked]
-                finally:
-                    for each in asked:
-                        each.cancel()
+            async with asyncio.timeout(self.task.deadline_s), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(each) for each in asked]
         except TimeoutError:
             message = f"no answer within {self.task.deadline_s:g} s"
             raise ServiceError(504, "too_slow", message) from None
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     def _batcher(self, held: Held) -> Batcher:
         batcher = self._batchers.get(held.number)
         if batcher is None or batcher.loaded is not held.loaded:
-            size = 1 if self.task.is_generation else self.settings.batch_size
-            batcher = Batcher(
-                held.loaded, size, self.settings.batch_wait_s, self._decoders, self._computer
-            )
-            self._batchers[held.number] = batcher
+            batcher = self._batchers[held.number] = self._batches(held.loaded)
         return batcher
+
+    def _batches(self, loaded: Loaded) -> Batcher:
+        size, wait_s = self.settings.batch_size, self.settings.batch_wait_s
+        return Batcher(loaded, size, wait_s, self._decoders, self._computer)
+
+    def _writer(self, held: Held) -> Writer:
+        assert self._streams is not None
+        writer = self._writers.get(held.number)
+        if writer is None or writer.loaded is not held.loaded:
+            writer = Writer(held.loaded, self._streams, self._computer)
+            self._writers[held.number] = writer
+        return writer

@@ -30,15 +30,17 @@ class Task:
     is_generation: bool = False
 
 
+def _written(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"generated_text": answer["generated_text"]}]
+
+
 def _text(inputs: str, **parameters: Any) -> Callable[[], Mapping[str, Any]]:
     return lambda: {"inputs": inputs, "parameters": parameters}
 
 
 TASKS: dict[tuple[str, str], Task] = {
-    ("text", "generation"): Task(
-        "", MIB, lambda answer: [answer], _text("a", max_new_tokens=1), 300.0, True
-    ),
-    ("text", "classification"): Task("", MIB, lambda answer: [answer], _text("a")),
+    ("text", "generation"): Task("", MIB, _written, _text("a", max_new_tokens=1), 300.0, True),
+    ("text", "classification"): Task("", MIB, lambda answer: answer, _text("a")),
     ("text", "masked-lm"): Task("", MIB, lambda answer: answer, _text("a [MASK]")),
     ("vision", "classification"): Task(
         "image", 20 * MIB, lambda answer: answer, lambda: {"inputs": picture(), "parameters": {}}

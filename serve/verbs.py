@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster import services
 from cluster.request import Request, WrongRequestError
-from serve import deploying
 from serve.applications import FRONT, document
 from serve.tokens import first_token, write_tokens
 
@@ -27,9 +27,9 @@ def serve(request: Request, models: list[str] | None) -> None:
     kept = [name for name in _deployed(connection) if name in spec.models and name not in names]
     tokens = str(token_file)
     environment = runtime_env(connection, spec)
-    deploying.put(connection, document(spec, [*names, *kept], environment, tokens))
+    services.put(connection, document(spec, [*names, *kept], environment, tokens))
     if not request.detach:
-        deploying.wait_until_up(connection, [FRONT, *names], request.say)
+        services.wait_until_up(connection, [FRONT, *names], request.say)
     url = address(spec)
     request.answer(
         {"url": url, "token_file": tokens, "models": names},
@@ -50,7 +50,7 @@ def stop(request: Request, name: str) -> int | None:
     left = [each for each in _deployed(connection) if each != name]
     environment = runtime_env(connection, spec)
     put = document(spec, left, environment, str(token_file_of(spec)))
-    deploying.put(connection, put if left else put | {"applications": []})
+    services.put(connection, put if left else put | {"applications": []})
     request.answer(
         {"service": name, "status": "stopped"}, f"{name} is no longer served; its versions stay"
     )
@@ -127,4 +127,4 @@ def runtime_env(connection: Connection, spec: Spec) -> dict[str, Any]:
 
 
 def _deployed(connection: Connection) -> list[str]:
-    return [name for name in deploying.applications(connection) if name != FRONT]
+    return [name for name in services.applications(connection) if name != FRONT]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from jobs.domains import Columns
 from jobs.domains.text.vocabulary import Vocabulary
 
+Ids = TypeVar("Ids", Tensor, list[int])
 MAX_NEW_TOKENS = 4096
 STOP_CHARACTERS = 64
 """So much of the newest text is searched for a stop text after each token, beyond its length."""
@@ -96,15 +97,15 @@ class GenerationAnswers:
 
         Prompts longer than the context lose their beginning; an empty one starts a new document.
         """
-        prompt = request.get("inputs")
-        if not isinstance(prompt, str):
-            raise ValueError('"inputs" must be a text')
-        given = request.get("parameters") or {}
-        if not isinstance(given, Mapping):
-            raise ValueError('"parameters" must be a mapping')
-        parameters = Parameters.parse(given)
+        parameters = parameters_of(request)
+        prompt = request["inputs"]
         text = self._continue(prompt, parameters)
         return {"generated_text": prompt + text if parameters.return_full_text else text}
+
+    def parse(self, request: Mapping[str, Any]) -> tuple[list[int], Parameters]:
+        """The prompt's tokens and how to continue it; ValueError where the request is wrong."""
+        parameters = parameters_of(request)
+        return self.vocabulary.encode(request["inputs"]).tolist(), parameters
 
     @torch.inference_mode()
     def _continue(self, prompt: str, parameters: Parameters) -> str:
@@ -117,7 +118,7 @@ class GenerationAnswers:
             if parameters.seed is not None:
                 torch.manual_seed(parameters.seed)
             while len(made) < parameters.max_new_tokens:
-                window, room = self._window(ids, parameters.max_new_tokens - len(made))
+                window, room = self.window(ids, parameters.max_new_tokens - len(made))
                 new = self._generate(window.to(device), room, parameters, made)
                 made += new
                 ids = torch.cat([window, torch.tensor(new, dtype=torch.long)])
@@ -125,11 +126,11 @@ class GenerationAnswers:
                     break
         return self._cut(made, parameters)
 
-    def _window(self, ids: Tensor, wanted: int) -> tuple[Tensor, int]:
+    def window(self, ids: Ids, wanted: int) -> tuple[Ids, int]:
         """The newest ids, and how many may follow before the context is full."""
         kept = max(1, self.context - min(wanted, max(1, self.context // 4)))
-        window = ids[-kept:] if ids.numel() + wanted > self.context else ids
-        return window, min(wanted, self.context - window.numel())
+        window: Ids = ids[-kept:] if len(ids) + wanted > self.context else ids
+        return window, min(wanted, self.context - len(window))
 
     def _generate(
         self, window: Tensor, room: int, parameters: Parameters, made: list[int]
@@ -162,6 +163,16 @@ class GenerationAnswers:
         text = self.vocabulary.decode(made)
         places = [text.find(stop) for stop in parameters.stop]
         return text[: min((place for place in places if place >= 0), default=len(text))]
+
+
+def parameters_of(request: Mapping[str, Any]) -> Parameters:
+    """The parameters of a request whose "inputs" are a text; ValueError where it is wrong."""
+    if not isinstance(request.get("inputs"), str):
+        raise ValueError('"inputs" must be a text')
+    given = request.get("parameters") or {}
+    if not isinstance(given, Mapping):
+        raise ValueError('"parameters" must be a mapping')
+    return Parameters.parse(given)
 
 
 class _Seen(StoppingCriteria):  # type: ignore[misc]

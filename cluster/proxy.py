@@ -1,0 +1,34 @@
+"""The switches of Ray Serve's HTTP side: HAProxy in front of replicas that answer by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
+    """Variables for a head; HAProxy's files in `folder`, its metrics and statistics at `ports`.
+
+    By default both are the same for all clusters of a machine. A request goes from HAProxy to a
+    replica's own HTTP server, past Serve's Python proxy, which stays for models that sleep.
+    """
+    # node ids of 56 characters go into these paths, and a socket's path has 107
+    own = folder / "ha"
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # between replicas: Ray's own calls, which need the cluster's token
+        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(own / "c"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(own / "s"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(own),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(own / "t"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(own / "m"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports[0]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports[1]),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # A replica that has gone is left for another; what it had begun is not sent twice.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "3",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+    }
