@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLE = "SLIPWAY_SECRETS"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# Kubernetes mounts a pod's Secrets for the pod's own group (fsGroup), which nobody else is in.
+IN_POD = "KUBERNETES_SERVICE_HOST"
 
 
 class SecretError(ValueError):
@@ -47,7 +49,7 @@ def read_secret(name: str) -> str:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise SecretError(f"secret {name}: {path} is a folder; name a key in it: {name}/KEY")
-        if mode & OTHERS:
+        if mode & (stat.S_IWGRP | stat.S_IRWXO if IN_POD in os.environ else OTHERS):
             others = f"{stat.S_IMODE(mode):04o}"
             raise SecretError(
                 f"secret {name}: others can read {path} (mode {others}); run: chmod 600 {path}"

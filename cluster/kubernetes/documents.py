@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cluster.documents import Document, read_document, read_documents
 from cluster.kubernetes import names
 from cluster.kubernetes.network import network_policy, services_policy
 from cluster.kubernetes.raycluster import FILES, named, raycluster
-from cluster.kubernetes.rayservice import Versions, rayservice
+from cluster.kubernetes.rayservice import rayservice
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -22,12 +23,12 @@ def documents(spec: Spec) -> list[Document]:
     return [*found, raycluster(spec)]
 
 
-def service_documents(spec: Spec, versions: Versions) -> list[Document]:
+def service_documents(spec: Spec, applications: Sequence[Document]) -> list[Document]:
     """What ``serve`` applies beside them: the RayService, and who may reach it."""
     provider = spec.cluster.provider
     assert provider.type == "kubernetes"
     policies = [services_policy(spec)] if provider.ingress_namespace else []
-    return [network_policy(spec), *policies, spec_map(spec), rayservice(spec, versions)]
+    return [network_policy(spec), *policies, spec_map(spec), rayservice(spec, applications)]
 
 
 def warnings(spec: Spec) -> list[str]:

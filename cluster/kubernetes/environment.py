@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cluster.kubernetes import names
 from cluster.spec.references import Secret
 from cluster.spec.section import Section
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from cluster.spec import Spec
 
 SECRETS = "/etc/slipway/secrets"
-TOKENS = "/etc/slipway/tokens"
 # The key of `{secret: NAME}` in the Secret NAME.
 KEY = "value"
 # What the S3 client reads of `storage.credentials`.
@@ -67,11 +65,15 @@ def secret_names(spec: Spec) -> dict[str, set[str]]:
     return found
 
 
-def tokens_volume(spec: Spec) -> dict[str, Any]:
-    """The volume with one file for each client's token; every key of the Secret is a client."""
-    tokens = spec.services.tokens
-    name = tokens.name if tokens else f"{names.services(spec)}-tokens"
-    return {"name": "tokens", "secret": {"secretName": name, "defaultMode": 0o440}}
+def services_tokens(spec: Spec) -> Secret:
+    """The Secret with the clients' tokens; ``serve`` makes one where the spec names none."""
+    return spec.services.tokens or Secret(f"{spec.name}-tokens")
+
+
+def secret_source(secret: Secret) -> dict[str, Any]:
+    """The source of a projected volume for one secret, whose file ``cluster.secrets`` finds."""
+    items = [{"key": secret.key or KEY, "path": str(secret)}]
+    return {"secret": {"name": secret.name, "items": items}}
 
 
 def _variable(name: str, value: str | Secret) -> dict[str, Any]:

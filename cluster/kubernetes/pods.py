@@ -57,12 +57,17 @@ def quantity(size: int) -> str:
     return str(size)
 
 
-def mount(pod: Document, volume: Document, path: str) -> None:
-    """Add a volume and mount it, read only, in the container of Ray."""
-    pod["volumes"].append(volume)
-    pod["containers"][0]["volumeMounts"].append(
-        {"name": volume["name"], "mountPath": path, "readOnly": True}
-    )
+def mount_secrets(pod: Document, sources: Sequence[Document]) -> None:
+    """Files of secrets at SECRETS, read only, in the container of Ray; added to those there are."""
+    volume = next((each for each in pod["volumes"] if each["name"] == "secrets"), None)
+    if volume is None:
+        volume = {"name": "secrets", "projected": {"defaultMode": 0o440, "sources": []}}
+        pod["volumes"].append(volume)
+        pod["containers"][0]["volumeMounts"].append(
+            {"name": "secrets", "mountPath": SECRETS, "readOnly": True}
+        )
+    known = volume["projected"]["sources"]
+    known += [source for source in sources if source not in known]
 
 
 def _fill_volumes(pod: Document, container: Document, spec: Spec, group: Group) -> None:
@@ -71,7 +76,6 @@ def _fill_volumes(pod: Document, container: Document, spec: Spec, group: Group) 
     size = max(64 * MIB, group.memory_bytes // 2 // MIB * MIB)
     volumes["shared-memory"]["emptyDir"]["sizeLimit"] = quantity(size)
     volumes["spec"]["configMap"]["name"] = names.spec_map(spec)
-    sources: Sequence[Document] = secret_files(spec)
+    sources = secret_files(spec)
     if sources:
-        projected = {"defaultMode": 0o440, "sources": list(sources)}
-        mount(pod, {"name": "secrets", "projected": projected}, SECRETS)
+        mount_secrets(pod, sources)

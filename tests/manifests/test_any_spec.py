@@ -101,7 +101,7 @@ def test_any_spec_renders_to_what_is_accepted(spec, tmp_path_factory, faults):
     if loaded is None:
         assert refused == []  # with a place for every problem; there is nothing to render
         return
-    found = documents(loaded) + service_documents(loaded, {"m": {"production": 1}})
+    found = documents(loaded) + service_documents(loaded, [])
     found.append(rayjob(loaded, "m", "m-train-7f3a"))
     assert faults(found) == []
     for document in found:

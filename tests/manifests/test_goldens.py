@@ -14,9 +14,11 @@ from cluster.code import ROOT
 from cluster.documents import write_documents
 from cluster.kubernetes.documents import service_documents
 from cluster.kubernetes.rayjob import rayjob
+from cluster.kubernetes.rayservice import tokens_file
 from cluster.launcher import installation
 from cluster.rendering import rendered
 from cluster.spec import load
+from serve.applications import applications
 from tests.manifests.rules import broken_rules
 
 EXAMPLES = sorted((ROOT / "cluster" / "examples").glob("*.yaml"))
@@ -39,7 +41,8 @@ def test_examples_render_as_before(path, faults):
     if spec.cluster.provider.type == "kubernetes":
         found.append(rayjob(spec, "assistant", "assistant-train-7f3a"))
         if spec.models["assistant"].serve:
-            found.append(service_documents(spec, {"assistant": {"production": 3}})[-1])
+            served = applications(spec, ["assistant"], tokens_file(spec))
+            found += service_documents(spec, served)
         assert faults(found) == []
         rays = [document for document in found if document["kind"].startswith("Ray")]
         assert [broken_rules(document) for document in rays] == [[] for _ in rays]

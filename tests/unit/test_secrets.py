@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.secrets import SecretError, resolve, resolve_key
+from cluster.secrets import SecretError, read_secret, resolve, resolve_key
 from cluster.spec.references import Secret
 
 
@@ -48,3 +48,17 @@ def test_empty_folder_and_binary(secrets_folder: Path) -> None:
 def test_names_stay_inside(secrets_folder: Path) -> None:
     with pytest.raises(SecretError, match="not a name"):
         resolve(Secret("..", "passwd"))
+
+
+def test_a_pods_group_may_read_what_kubernetes_mounts(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIPWAY_SECRETS", str(tmp_path))
+    path = tmp_path / "hf"
+    path.write_text("hush\n")
+    path.chmod(0o440)
+    with pytest.raises(SecretError, match="chmod 600"):
+        read_secret("hf")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert read_secret("hf") == "hush"
+    path.chmod(0o444)
+    with pytest.raises(SecretError, match="others can read"):
+        read_secret("hf")
