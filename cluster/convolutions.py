@@ -44,8 +44,9 @@ def picture_values(network: ResNet | CNN) -> int:
         return total
     total = 3 * network.width * side**2
     for i in range(network.stages):
-        total += 3 * layers * network.width * 2 ** (i + 1) * max(1, side // 2) ** 2
-        side = max(1, side // 2)
+        outer, halved = network.width * 2 ** (i + 1), -(-side // 2)
+        total += 3 * outer * side**2 + 3 * (layers - 1) * outer * halved**2
+        side = halved
     return total
 
 

@@ -118,7 +118,7 @@ class CNN(Network):
 
     type: Literal["cnn"]
     """A small residual network for small pictures."""
-    width: Count = 32
+    width: Count = 16
     """Channels after the stem; every stage doubles them."""
     stages: Count = 3
     """Stages; each halves the sides."""
