@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from cluster.spec.data import DataSpec
-from cluster.spec.networks import GPT, NetworkSpec
+from cluster.spec.networks import NetworkSpec
 from cluster.spec.section import Section, as_list
 from cluster.spec.serving import PromoteSpec, ServeSpec
 from cluster.spec.train import TrainSpec
@@ -15,12 +15,14 @@ AVAILABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("text", "generation"): ("gpt", "pretrained"),
     ("text", "masked-lm"): ("bert", "pretrained"),
     ("text", "classification"): ("bert", "lstm", "pretrained"),
-    ("vision", "classification"): ("resnet", "cnn", "pretrained"),
+    ("vision", "classification"): ("cnn", "resnet", "pretrained"),
+    ("speech", "synthesis"): ("tacotron2",),
     ("speech", "recognition"): ("ctc", "pretrained"),
     ("recommendation", "next-item"): ("sasrec", "two-tower"),
     ("recommendation", "rating"): ("matrix-factorisation",),
 }
-"""What this version can train: domain and task to the networks it has for them."""
+"""What this version can train: domain and task to the networks it has for them, the first of
+which is the default."""
 
 TASKS: dict[str, tuple[str, ...]] = {
     "text": ("generation", "masked-lm", "classification"),
@@ -65,6 +67,11 @@ def _default_metric(known: dict[str, Any]) -> str:
     return next(iter(METRICS.get((known.get("domain", ""), known.get("task", "")), _LANGUAGE)))
 
 
+def _default_network(known: dict[str, Any]) -> dict[str, str]:
+    names = AVAILABLE.get((known.get("domain", ""), known.get("task", "")))
+    return {"type": names[0] if names else "gpt"}
+
+
 class ModelSpec(Section):
     """One model, from its data to its service."""
 
@@ -82,8 +89,9 @@ class ModelSpec(Section):
     """What the model does: for text generation, masked-lm or classification."""
     data: DataSpec
     """What it learns from."""
-    network: NetworkSpec = GPT()
-    """The network: a type and its sizes, or {pretrained: ...}."""
+    network: NetworkSpec = Field(default_factory=_default_network, validate_default=True)
+    """The network: a type and its sizes, or {pretrained: ...}; by default the first type that
+    there is for the task."""
     metric: str = Field(default_factory=_default_metric)
     """What "best" means, on validation; by default loss for text generation."""
     train: TrainSpec = Field(default_factory=dict, validate_default=True)
