@@ -13,8 +13,10 @@ import pytest
 from cluster.lease import Lease
 from cluster.request import Request, WrongRequestError
 from cluster.storage import Storage, open_storage
-from jobs.bundles import list_models, resolve, set_alias, versions
+from jobs.bundles import BundleError, list_models, resolve, set_alias, versions
 from jobs.cleaning import DAY_S, find_removals, remove
+from jobs.integrity import check_version
+from jobs.lineage import trace
 from jobs.promotion import roll_back
 from jobs.runs import Run, list_runs
 from jobs.verbs import cleaning
@@ -127,6 +129,24 @@ def test_interrupted_removal_leaves_nothing_half(
     assert list_models(storage) == ["tickets"]
     remove(storage, find_removals(storage, MONTH_S), MONTH_S)
     assert len(storage.folders("runs")) == len(storage.folders("data")) == 1
+
+
+def test_on_s3(s3_address: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_CACHE", str(tmp_path / "cache"))
+    storage = open_storage(s3_address, "acme")
+    for data in ("d1", "d2"):
+        put_version(storage, put_data(storage, data))
+    found = find_removals(storage, -60)  # as if all of it were old
+    assert {r.kind for r in found} == {"version", "run", "data"}
+    assert len(remove(storage, found, -60)) == 3
+    assert [v.number for v in versions(storage, "tickets")] == [2]
+    assert storage.folders("data") == ["d2"]
+    assert list(trace(storage, "tickets").all_problems()) == [
+        "data d2: its manifest no longer gives its digest"  # the fake's digest is none
+    ]
+    storage.write("models/tickets/2/shift", b"9")
+    with pytest.raises(BundleError, match="shift has changed"):
+        check_version(storage, resolve(storage, "tickets"))
 
 
 def test_uploads_and_leftovers(storage: Storage) -> None:
