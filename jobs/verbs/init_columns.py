@@ -20,7 +20,7 @@ T = TypeVar("T")
 SAMPLED_ROWS = 2000
 HINTS = {
     "text": "text body review comment sentence content title message description subject question "
-    "tweet document headline utterance 文本 内容 评论 标题",
+    "transcript tweet document headline utterance 文本 内容 评论 标题",
     "label": "label class category queue target sentiment topic tag intent y stars polarity "
     "labels classes categorie kategorie 标签 类别",
     "image": "image img picture photo file filename path",
@@ -180,6 +180,16 @@ def roles_of(sample: Sample) -> Roles:
     group = next((c.key for c in others if c.is_named("group")), None)
     time = next((c.key for c in others if c.is_named("time") or c.is_time), None)
     return Roles(found, [c.key for c in others], group, time)
+
+
+def recording_roles(sample: Sample) -> Roles | None:
+    """The columns of recordings and of what is said in them; None where names do not tell."""
+    audio = next((c for c in sample.columns if c.is_audio), None)
+    text = next((c for c in sample.columns if c.is_named("text")), None)
+    if audio is None or text is None:
+        return None
+    others = [c.key for c in sample.columns if c is not audio and c is not text]
+    return Roles({"audio": audio.key, "text": text.key}, others)
 
 
 def _label(columns: Sequence[Column], content: Column | None) -> Column | None:

@@ -14,7 +14,7 @@ from jobs.domains.encodings import decode, read_blocks, resolve
 from jobs.domains.files import BUILTIN, DataError, Source, open_source
 from jobs.domains.text.documents import SUFFIXES as TEXTS
 from jobs.domains.vision.readers import SUFFIXES as VISION
-from jobs.verbs.init_columns import Roles, Sample, roles_of, sample_table
+from jobs.verbs.init_columns import Roles, Sample, recording_roles, roles_of, sample_table
 
 SOUNDS = frozenset({".wav", ".flac", ".mp3", ".ogg", ".m4a"})
 TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
@@ -65,7 +65,7 @@ def _kind(place: str) -> Kind:
             with albums.open_album(source) as album:
                 counts.update(_group(Source(name)) for name in album.names)
     if counts["sound"] > counts["picture"]:
-        return Kind("speech", "recognition")
+        return _of_sounds([source for source in found if _group(source) == "table"])
     if counts["picture"]:
         return Kind("vision", "classification")
     if counts["archive"]:
@@ -76,6 +76,13 @@ def _kind(place: str) -> Kind:
     if not tables:
         return Kind("text", "generation")
     return _of_tables(place, tables)
+
+
+def _of_sounds(tables: Sequence[Source]) -> Kind:
+    """Recordings, with the columns of the table beside them where it names them."""
+    sample = sample_table(tables[0]) if len(tables) == 1 else None
+    found = recording_roles(sample) if sample is not None else None
+    return Kind("speech", "recognition", found, sample if found else None)
 
 
 def _of_tables(place: str, tables: Sequence[Source]) -> Kind:

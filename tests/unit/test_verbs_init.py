@@ -231,6 +231,13 @@ def test_data_that_cannot_be_used_leaves_no_file(
     assert not Path("cluster.yaml").exists()
 
 
+def test_recordings_are_found_in_the_table_beside_them() -> None:
+    kind = kind_of(str(SHARED / "speech/fsdd"))
+    assert kind.roles is not None
+    assert kind.roles.columns == {"audio": "file", "text": "text"}
+    assert kind_of(str(SHARED / "speech/ljspeech_32")).roles is None
+
+
 def test_real_tables_are_understood() -> None:
     for name, columns, encoding in (
         ("sst2/train.tsv", {"text": 0, "label": 1}, "utf-8"),
