@@ -69,23 +69,31 @@ def _shares(tune: TuneSpec, number: int) -> list[float]:
 
 def _learned(tune: TuneSpec, number: int, history: History, higher: bool) -> Values:
     """What Optuna's sampler takes from the trials so far."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        study = optuna.create_study(
-            direction="maximize" if higher else "minimize", sampler=_sampler(tune, number)
-        )
-        for trial in sorted(history.trials.values(), key=lambda t: _place(t, history)):
-            if trial.scores:
-                study.add_trial(_frozen(tune.space, trial, history))
-        asked, values = study.ask(), dict[str, Any]()
+        asked, values = study_of(tune, number, history, higher).ask(), dict[str, Any]()
         for key in ordered(tune.space):
             dimension = tune.space[key]
             if is_active(dimension, values):
                 values[key] = _asked(asked, key, dimension)
     return values
+
+
+def study_of(
+    tune: TuneSpec, number: int, history: History, higher: bool, whole: bool = False
+) -> Any:
+    """The trials as Optuna's study, before trial ``number``; ``whole`` counts all as complete."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        direction = "maximize" if higher else "minimize"
+        study = optuna.create_study(direction=direction, sampler=_sampler(tune, number))
+        for trial in sorted(history.trials.values(), key=lambda t: _place(t, history)):
+            if trial.scores:
+                study.add_trial(_frozen(tune.space, trial, history, whole))
+    return study
 
 
 def _place(trial: Trial, history: History) -> int:
@@ -105,12 +113,12 @@ def _sampler(tune: TuneSpec, number: int) -> Any:
     return optuna.samplers.TPESampler(seed=seed, **options, **startup)
 
 
-def _frozen(space: Space, trial: Trial, history: History) -> Any:
+def _frozen(space: Space, trial: Trial, history: History, whole: bool) -> Any:
     """A trial as Optuna keeps it: pruned where others have been trained further."""
     import optuna
 
     furthest = max(t.rung for t in history.trials.values())
-    whole = trial.rung == furthest
+    whole = whole or trial.rung == furthest
     states = optuna.trial.TrialState
     return optuna.trial.create_trial(
         params={key: _index(space[key], value) for key, value in trial.values.items()},

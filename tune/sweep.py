@@ -33,8 +33,9 @@ from jobs.starts import pinned, start_folder
 from tune.driver import Legs
 from tune.history import History, Log, Trial
 from tune.legs import open_trial, train_leg
+from tune.results import write_results
 from tune.rungs import Ladder
-from tune.table import line, write_results
+from tune.table import line
 
 WAITS = {"memory": 1.0}
 """What a leg holds itself while its workers train: something, as Ray asks for, but no CPU."""
@@ -168,6 +169,7 @@ def conclude(spec: Spec, name: str, run: Run, history: History) -> dict[str, Any
         reasons = {trial.failed for trial in history.trials.values() if trial.failed}
         raise ValueError("no trial has a score: " + ("; ".join(sorted(reasons)) or "none ran"))
     say(f"best is trial {best.number}: {best.values}")
+    say(f"report: {run.storage.url(f'sweeps/{run.id}/report.html')}")
     version, metrics = publish(spec, name, best)
     return {
         "version": version,

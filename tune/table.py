@@ -1,17 +1,10 @@
-"""A sweep as people follow it: a line per leg, and the trials as a table in storage."""
+"""A sweep as people follow it: a line per leg, and its trials as rows."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from cluster.spec import ModelSpec
 from cluster.spec.tune import TuneSpec
-from jobs.runs import Run
 from tune.history import History, Trial
 
 
@@ -60,29 +53,12 @@ def rows(history: History, higher: bool) -> list[dict[str, Any]]:
                 "seconds": trial.seconds,
                 "run": trial.run,
                 "reason": trial.failed,
-                **{key: trial.values.get(key) for key in _keys(history)},
+                **{key: trial.values.get(key) for key in keys(history)},
             }
         )
     return found
 
 
-def _keys(history: History) -> list[str]:
+def keys(history: History) -> list[str]:
+    """Every key that some trial sets."""
     return sorted({key for trial in history.trials.values() for key in trial.values})
-
-
-def write_results(run: Run, history: History, model: ModelSpec) -> None:
-    """Write trials.parquet beside the log."""
-    table = rows(history, model.direction == "max")
-    columns = {
-        name: [_cell(row[name]) if name in _keys(history) else row[name] for row in table]
-        for name in (table[0] if table else {})
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "trials.parquet")
-        pq.write_table(pa.table(columns), path)
-        run.storage.upload(path, f"sweeps/{run.id}/trials.parquet")
-
-
-def _cell(value: Any) -> str | None:
-    """Values of one key may have several types."""
-    return None if value is None else str(value)
