@@ -62,7 +62,8 @@ class EventPreparation:
         self.history: History
         self.sides: NDArray[np.int8]
         by = model.data.split.by
-        if by is not None and by not in ("user", model.data.columns.get("user"), *NAMES["user"]):
+        plain = str(by).lower().replace("_", "")
+        if by is not None and by != model.data.columns.get("user") and plain not in NAMES["user"]:
             raise DataError(f"data.split.by: {by!r} is not the user, which alone can be split by")
 
     def rows(self, begin: int, end: int) -> dict[str, pa.RecordBatch]:
