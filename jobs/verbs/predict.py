@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cluster.request import Request, WrongRequestError
@@ -19,12 +22,28 @@ def predict(request: Request, model: str, text: str, parameters: list[str] | Non
     from jobs.domains import load  # torch: after everything that can be refused without it
 
     loaded = load(version.bundle["domain"], version.bundle["task"], folder)
-    answer = loaded.answer({"inputs": text, "parameters": read_parameters(parameters or [])})
-    shown = answer.get("generated_text")
+    inputs = read_input(version.bundle["domain"], text)
+    answer = loaded.answer({"inputs": inputs, "parameters": read_parameters(parameters or [])})
+    named = dict(answer) if isinstance(answer, Mapping) else {"answer": answer}
+    shown = named.get("generated_text")
     request.answer(
-        {"model": version.model, "version": version.number, **answer},
-        text + shown if isinstance(shown, str) else str(answer),
+        {"model": version.model, "version": version.number, **named},
+        text + shown if isinstance(shown, str) else json.dumps(answer, ensure_ascii=False),
     )
+
+
+def read_input(domain: str, text: str) -> Any:
+    """What was typed: a text, the bytes of the picture or recording it names, or JSON."""
+    if domain in ("vision", "speech") and Path(text).is_file():
+        return Path(text).read_bytes()
+    if domain == "vision":
+        raise WrongRequestError(f"{text}: no such file; give the path of a picture")
+    if domain == "recommendation":
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise WrongRequestError(f'{text}: no JSON ({error}); such as {{"user": 7}}') from None
+    return text
 
 
 def read_parameters(given: list[str]) -> dict[str, Any]:
