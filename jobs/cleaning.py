@@ -39,7 +39,7 @@ class Removal:
     """Something that may go."""
 
     kind: str
-    """version, run, data or upload."""
+    """version, run, sweep, data, upload or list (of uploads)."""
     name: str
     path: str
     size: int
@@ -55,7 +55,7 @@ class Removal:
 def find_removals(storage: Storage, older_s: float) -> list[Removal]:
     """What may be removed, biggest first; changes nothing."""
     store = _Store(storage, older_s)
-    found = [*store.versions(), *store.runs(), *store.data(), *store.uploads()]
+    found = [*store.versions(), *store.runs(), *store.sweeps(), *store.data(), *store.uploads()]
     return sorted(found, key=lambda removal: -removal.size)
 
 
@@ -109,15 +109,29 @@ class _Store:
         """Runs of versions that go, and those that ended without one."""
         for path in self._paths("runs/"):
             run = path.split("/")[1]
-            stays = run in self.needed_runs | self.under_way or self._prepared(run)
+            stays = run in self.needed_runs | self.under_way or self._made_what_stays(run)
             if not stays and self._is_old(path):
                 made = [v.name for v in self.all.values() if v.bundle.get("run") == run]
                 reason = f"its version {made[0]} goes" if made else "no version needs it"
                 yield self._removal("run", run, path, reason)
 
-    def _prepared(self, run: str) -> bool:
-        """Whether the run is the preparation of data that stays."""
-        return bool(_read_by(Run(self.storage, run)) & self.needed_data)
+    def sweeps(self) -> Iterator[Removal]:
+        """What sweeps left whose run goes, or went."""
+        going = {removal.name for removal in self.runs()}
+        for path in self._paths("sweeps/"):
+            run = path.split("/")[1]
+            if (run in going or f"runs/{run}" not in self.folders) and self._is_old(path):
+                yield self._removal("sweep", run, path, "no version that stays came from it")
+
+    def _made_what_stays(self, name: str) -> bool:
+        """Whether a preparation or sweep is the record of data or a version that stays."""
+        run = Run(self.storage, name)
+        result = run.result() or {}
+        if "version" in result and self.storage.exists(f"{run.path}/run.json"):
+            info = run.info()
+            if info["stage"] != "evaluate" and f"{info['model']}@{result['version']}" in self.kept:
+                return True
+        return bool(_read_by(run) & self.needed_data)
 
     def data(self) -> Iterator[Removal]:
         """Prepared data that no version, no run and nothing under way reads."""
@@ -260,13 +274,13 @@ def _read_by(run: Run) -> set[str]:
 
 
 def _folder(path: str) -> str:
-    """The folder that a file goes with: a version, a run, data, an upload; else "" or itself."""
+    """The folder that a file goes with: a version, a run, a sweep, data, an upload; or itself."""
     parts = path.split("/")
     if parts[:2] == [UPLOADS, "lists"]:
         return path
     if parts[0] == "models":
         return "/".join(parts[:3]) if len(parts) > 3 and parts[2].isdigit() else ""
-    return "/".join(parts[:2]) if parts[0] in ("runs", "data", UPLOADS) else ""
+    return "/".join(parts[:2]) if parts[0] in ("runs", "data", "sweeps", UPLOADS) else ""
 
 
 def _parents(version: Version) -> list[str]:

@@ -104,22 +104,28 @@ class _Tracer:
         return Node("run", run.id, facts, problems, [*self._recipe(bundle)])
 
     def run(self, run: Run) -> Node:
-        """A run by itself: through its version where it has one."""
+        """A run by itself: a training's recipe, the version that others scored or chose."""
         result = run.result() or {}
-        if run.info()["stage"] == "train" and "version" in result:
-            try:
-                version = resolve(self.storage, f"{run.info()['model']}@{result['version']}")
-            except BundleError:
-                version = None
-            if version is not None:
-                own = self._run_of(version)
-                more = [self.data(version.bundle["data"]), *self._start(version.bundle)]
-                facts = own.facts | {"version": version.name}
-                return Node("run", run.id, facts, own.problems, [*own.made_from, *more])
+        version = self._version_of(run, result)
+        if version is not None and run.info()["stage"] == "train":
+            own = self._run_of(version)
+            more = [self.data(version.bundle["data"]), *self._start(version.bundle)]
+            facts = own.facts | {"version": version.name}
+            return Node("run", run.id, facts, own.problems, [*own.made_from, *more])
         facts, problems = self._run_facts(run)
+        if version is not None:
+            return Node("run", run.id, facts, problems, [self.version(version)])
         digests = [a.info.get("data") for a in run.attempts()] + [result.get("data")]
         data = [self.data(digest) for digest in dict.fromkeys(digests) if digest]
         return Node("run", run.id, facts, problems, data)
+
+    def _version_of(self, run: Run, result: dict[str, Any]) -> Version | None:
+        if "version" not in result:
+            return None
+        try:
+            return resolve(self.storage, f"{run.info()['model']}@{result['version']}")
+        except BundleError:  # removed since
+            return None
 
     def _run_facts(self, run: Run) -> tuple[dict[str, Any], list[str]]:
         if not self.storage.exists(f"{run.path}/run.json"):

@@ -105,6 +105,18 @@ def test_what_is_under_way_stays(storage: Storage) -> None:
         assert "run " + run.id not in names(storage)
 
 
+def test_sweeps_go_with_their_run_and_stay_with_their_version(storage: Storage) -> None:
+    kept = put_version(storage, put_data(storage, "d1"))
+    sweeps = [Run.open(storage, "tickets", "tune", digit * 64) for digit in "ab"]
+    for sweep, number in zip(sweeps, (kept.number, 77), strict=True):
+        sweep.finish({"version": number}, sweep.next_attempt({"resumes": None}))
+        storage.write(f"sweeps/{sweep.id}/report.html", b"x")
+    age(storage)
+    assert names(storage) == {f"run {sweeps[1].id}", f"sweep {sweeps[1].id}"}
+    remove(storage, find_removals(storage, MONTH_S), MONTH_S)
+    assert storage.folders("sweeps") == [sweeps[0].id]
+
+
 def test_used_since_it_was_shown(storage: Storage) -> None:
     three(storage)
     age(storage)
