@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from jobs.domains.speech import augmentation, features
 from jobs.domains.speech.features import Mels, log_mels, mask_of, waves_of
@@ -124,7 +124,3 @@ def picture_of(samples: NDArray[np.int16], mels: Mels) -> NDArray[np.float32]:
     values, _ = log_mels(wave, torch.tensor([len(samples)]), mels)
     found: NDArray[np.float32] = values[0].T.numpy()
     return found
-
-
-def parameters_of(network: nn.Module) -> int:
-    return sum(getattr(p, "ds_numel", p.numel()) for p in network.parameters())

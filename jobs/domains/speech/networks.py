@@ -1,4 +1,4 @@
-"""Recognisers from the spec and from folders."""
+"""Recognisers and voices from the spec and from folders."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from transformers import AutoModelForCTC
 from jobs.domains.freezing import freeze
 from jobs.domains.speech.characters import Characters
 from jobs.domains.speech.ctc import MODEL_TYPE, CTCConfig, CTCForRecognition
+from jobs.domains.speech.features import Mels
 from jobs.domains.speech.hearing import Hearing, Spectrograms
 from jobs.domains.speech.pretrained import config_of, source_of
+from jobs.domains.speech.scripts import Scripts
+from jobs.domains.speech.tacotron import Tacotron2Config, Tacotron2ForSynthesis
 from jobs.domains.text.networks import from_pretrained
 
 if TYPE_CHECKING:
@@ -63,3 +66,26 @@ def load_recogniser(
     if config_of(source).get("model_type") == MODEL_TYPE:
         return from_pretrained(CTCForRecognition, source, dtype)
     return from_pretrained(AutoModelForCTC, source, dtype, ignore_mismatched_sizes=True, **config)
+
+
+def build_voice(network: Any, scripts: Scripts, mels: Mels) -> nn.Module:
+    """Tacotron 2 of the spec in fp32."""
+    built: nn.Module = Tacotron2ForSynthesis(
+        Tacotron2Config(
+            vocab_size=scripts.characters.size,
+            num_speakers=max(1, len(scripts.speakers)),
+            num_mels=mels.num_mels,
+            width=network.width,
+            decoder=network.decoder,
+            prenet=network.prenet,
+            attention=network.attention,
+            reduction=network.reduction,
+            dropout=network.dropout,
+        )
+    )
+    return built
+
+
+def load_voice(source: str) -> nn.Module:
+    """A voice of a folder, in its saved precision; ValueError where there are no weights."""
+    return from_pretrained(Tacotron2ForSynthesis, source)[0]
