@@ -7,7 +7,7 @@ the one at `/`. `serve run serve.app:build spec=cluster.yaml` is both in one app
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,18 @@ from starlette.responses import Response
 
 from cluster.spec import StorageSpec
 from cluster.storage import open_storage
-from serve import endpoint
-from serve.errors import ServiceError
 from serve.front import Front
 from serve.gateway import Gateway
-from serve.replica import Replica, Settings
+from serve.model import ModelService
+from serve.replica import Replica
 from serve.tasks import TASKS
-from serve.tokens import Client, Tokens
+from serve.tokens import Tokens
 from serve.versions import Shelf
 
 
 @ray.serve.deployment(name="Model")
-class ModelService:
-    """A replica of a model behind its own address and behind handles."""
+class Model(ModelService):
+    """A replica of a model, made from its application's arguments."""
 
     def __init__(self, args: Mapping[str, Any]) -> None:
         import torch
@@ -38,64 +37,12 @@ class ModelService:
 
         torch.set_num_threads(args["threads"])
         device = "cuda" if args["accelerators"] and torch.cuda.is_available() else "cpu"
-        self.name = args["model"]
-        self.kind = args["domain"], args["task"]
-        self.gateway = Gateway(_tokens(args))
+        kind = args["domain"], args["task"]
         storage = open_storage(StorageSpec.model_validate(args["storage"]), args["project"])
-        shelf = Shelf(
-            storage, self.name, lambda d, t, folder: load(d, t, folder, device), self.kind
-        )
-        streams, embeddings = _text_extras(self.kind)
-        self.replica = Replica(shelf, TASKS[self.kind], streams, embeddings)
-
-    async def reconfigure(self, config: Mapping[str, Any]) -> None:
-        """Called before the first request, and whenever traffic or batches change."""
-        await self.replica.configure(Settings(**config))
-        if not self.replica.shelf.live:
-            raise RuntimeError("; ".join(self.replica.shelf.trouble.values()))
-
-    async def __call__(self, request: Request) -> Response:
-        """POST /models/NAME."""
-        return await self.gateway.respond(request, self._respond)
-
-    async def _respond(self, request: Request, client: Client) -> Response:
-        task, answer = self.replica.task, self.replica.answer
-        return await endpoint.respond(request, client, self.name, "", task, answer)
-
-    async def answer(
-        self, requests: Sequence[Mapping[str, Any]], reference: str, key: str
-    ) -> dict[str, Any]:
-        """For the front: {"number", "answers"} or {"error"}, as exceptions do not travel well."""
-        try:
-            number, answers = await self.replica.answer(requests, reference, key)
-        except ServiceError as error:
-            return {"error": (error.status, error.code, error.message, error.headers)}
-        return {"number": number, "answers": answers}
-
-    async def embed(self, texts: Sequence[str], reference: str, key: str) -> dict[str, Any]:
-        """As `answer`, of texts to vectors."""
-        try:
-            number, answers = await self.replica.embed(texts, reference, key)
-        except ServiceError as error:
-            return {"error": (error.status, error.code, error.message, error.headers)}
-        return {"number": number, "answers": answers}
-
-    async def stream(
-        self, request: Mapping[str, Any], reference: str, key: str
-    ) -> AsyncIterator[dict[str, Any]]:
-        """{"number"}, then each piece of a continuation; {"error"} ends it."""
-        try:
-            number, pieces = await self.replica.stream(request, reference, key)
-            yield {"number": number}
-            async for piece in pieces:
-                yield piece
-        except ServiceError as error:
-            yield {"error": (error.status, error.code, error.message, error.headers)}
-
-    async def versions(self) -> dict[str, Any]:
-        """Alias -> number, and what keeps an alias from its newest version."""
-        live = {alias: held.number for alias, held in self.replica.shelf.live.items()}
-        return {"live": live, "trouble": self.replica.shelf.trouble}
+        shelf = Shelf(storage, args["model"], lambda d, t, folder: load(d, t, folder, device), kind)
+        streams, embeddings = _text_extras(kind)
+        replica = Replica(shelf, TASKS[kind], streams, embeddings)
+        super().__init__(args["model"], replica, Gateway(_tokens(args)))
 
 
 @ray.serve.deployment(name="Front")
@@ -119,7 +66,7 @@ def build(args: Mapping[str, Any]) -> Any:
     if "spec" in args:
         return _build_all(str(args["spec"]))
     if "model" in args:
-        return ModelService.bind(dict(args))  # type: ignore[attr-defined]
+        return Model.bind(dict(args))  # type: ignore[attr-defined]
     return FrontService.bind(dict(args))  # type: ignore[attr-defined]
 
 
@@ -132,7 +79,7 @@ def _build_all(path: str) -> Any:
     spec = load(Path(path))
     document = applications(spec, served(spec, []), str(token_file_of(spec)))
     models = {
-        each["name"]: ModelService.options(  # type: ignore[attr-defined]
+        each["name"]: Model.options(  # type: ignore[attr-defined]
             **{k: v for k, v in each["deployments"][0].items() if k != "name"}, name=each["name"]
         ).bind(each["args"])
         for each in document[1:]

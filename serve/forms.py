@@ -33,4 +33,5 @@ async def read_form(request: Request, body: bytes) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         fields[name] = await value.read() if isinstance(value, UploadFile) else value
+    await form.close()
     return fields

@@ -1,0 +1,122 @@
+"""Batches form while the model is busy, and nobody pays for others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from serve.batching import Batcher, Waiting, by_length
+from serve.errors import ServiceError
+from tests.fakes import FakeLoaded
+
+Make = Callable[..., Batcher]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    decoders, computer = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
+    yield lambda loaded, size=4, wait_s=0.0: Batcher(loaded, size, wait_s, decoders, computer)
+    decoders.shutdown()
+    computer.shutdown()
+
+
+def run(work: Awaitable[Any]) -> Any:
+    async def wrapped() -> Any:
+        return await asyncio.wait_for(work, 10)
+
+    return asyncio.run(wrapped())
+
+
+async def ask(batcher: Batcher, *texts: str) -> list[Any]:
+    return await asyncio.gather(
+        *(batcher.ask({"inputs": text}) for text in texts), return_exceptions=True
+    )
+
+
+def test_a_lone_request_does_not_wait(make: Make) -> None:
+    loaded = FakeLoaded()
+    assert run(ask(make(loaded), "a")) == [[[{"label": "a", "score": 1.0}]]]
+    assert loaded.batches == [["a"]]
+
+
+def test_requests_gather_while_the_model_is_busy(make: Make) -> None:
+    loaded = FakeLoaded(0.1)
+
+    async def work() -> None:
+        batcher = make(loaded)
+        first = asyncio.create_task(batcher.ask({"inputs": "first"}))
+        await asyncio.sleep(0.03)
+        await ask(batcher, "a", "b", "c")
+        await first
+
+    run(work())
+    assert loaded.batches[0] == ["first"]
+    assert sorted(loaded.batches[1]) == ["a", "b", "c"]
+    assert len(loaded.threads) == 1
+
+
+def test_a_batch_waits_for_others_only_where_told(make: Make) -> None:
+    loaded = FakeLoaded()
+
+    async def work() -> None:
+        batcher = make(loaded, size=2, wait_s=5.0)
+        first = asyncio.create_task(batcher.ask({"inputs": "a"}))
+        await asyncio.sleep(0.05)
+        await ask(batcher, "b")
+        await first
+
+    run(work())
+    assert loaded.batches == [["a", "b"]]
+
+
+def test_one_that_fails_does_not_take_the_others_with_it(make: Make) -> None:
+    good, wrong, failed = run(ask(make(FakeLoaded(0.02)), "good", "bad", "boom"))
+    assert good == [[{"label": "good", "score": 1.0}]]
+    assert (wrong.status, wrong.code) == (422, "invalid_content")
+    assert failed.status == 500
+
+
+def test_beyond_the_bound_is_refused_at_once(make: Make) -> None:
+    async def work() -> list[Any]:
+        batcher = make(FakeLoaded(0.05), size=2)
+        found = await ask(batcher, *"abcdef")
+        assert batcher.under_way == 0
+        return found
+
+    found = run(work())
+    refused = [each for each in found if isinstance(each, ServiceError)]
+    assert len(refused) == 2
+    assert all(e.status == 503 and int(e.headers["Retry-After"]) >= 1 for e in refused)
+
+
+def test_whoever_hung_up_is_not_computed(make: Make) -> None:
+    loaded = FakeLoaded(0.1)
+
+    async def work() -> None:
+        batcher = make(loaded)
+        first = asyncio.create_task(batcher.ask({"inputs": "first"}))
+        await asyncio.sleep(0.03)
+        gone = asyncio.create_task(batcher.ask({"inputs": "gone"}))
+        await asyncio.sleep(0.03)
+        gone.cancel()
+        await first
+        await ask(batcher, "after")
+
+    run(work())
+    assert loaded.batches == [["first"], ["after"]]
+
+
+def test_short_texts_do_not_pay_for_long_ones() -> None:
+    loaded = FakeLoaded()
+    loop = asyncio.new_event_loop()
+    waiting = [
+        Waiting({"inputs": "x" * n}, loaded.row({"inputs": "x" * n}), loop.create_future())
+        for n in (400, 10, 12, 390, 20)
+    ]
+    groups = [[each.length for each in group] for group in by_length(waiting)]
+    loop.close()
+    assert groups == [[10, 12, 20], [390, 400]]
