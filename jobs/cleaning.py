@@ -110,6 +110,8 @@ class _Store:
         for path in self._paths("runs/"):
             run = path.split("/")[1]
             stays = run in self.needed_runs | self.under_way or self._made_what_stays(run)
+            # The trials of a sweep that is under way are runs of its model.
+            stays = stays or any(run.startswith(f"{model}-train-") for model in self.searching)
             if not stays and self._is_old(path):
                 made = [v.name for v in self.all.values() if v.bundle.get("run") == run]
                 reason = f"its version {made[0]} goes" if made else "no version needs it"
@@ -207,6 +209,12 @@ class _Store:
             if run.id in self.under_way or not self._is_old(run.path):
                 needed |= _read_by(run)
         return needed
+
+    @cached_property
+    def searching(self) -> set[str]:
+        """Models with a sweep under way."""
+        infos = (Run(self.storage, name).info() for name in self.under_way)
+        return {str(info["model"]) for info in infos if info["stage"] == "tune"}
 
     @cached_property
     def is_unclear(self) -> bool:

@@ -111,7 +111,13 @@ def test_sweeps_go_with_their_run_and_stay_with_their_version(storage: Storage) 
     for sweep, number in zip(sweeps, (kept.number, 77), strict=True):
         sweep.finish({"version": number}, sweep.next_attempt({"resumes": None}))
         storage.write(f"sweeps/{sweep.id}/report.html", b"x")
+    trial = Run.open(storage, "tickets", "train", "c" * 64)
+    live = Run.open(storage, "tickets", "tune", "d" * 64)
     age(storage)
+    with Lease.acquire(storage, f"{live.path}/lease.json", {"host": "x"}):
+        assert f"run {trial.id}" not in names(storage)
+    storage.delete_tree(live.path)
+    storage.delete_tree(trial.path)
     assert names(storage) == {f"run {sweeps[1].id}", f"sweep {sweeps[1].id}"}
     remove(storage, find_removals(storage, MONTH_S), MONTH_S)
     assert storage.folders("sweeps") == [sweeps[0].id]

@@ -39,7 +39,8 @@ def test_help_names_every_verb_and_loads_no_engine() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.endswith("LOADED []\n")
-    for verb in ("init", "doctor", "plan", "up", "run", "train", "predict", "logs", "env"):
+    verbs = ("init", "doctor", "plan", "up", "run", "train", "promote", "rollback", "predict")
+    for verb in (*verbs, "logs", "why", "clean", "env"):
         assert f" {verb} " in done.stdout
 
 
