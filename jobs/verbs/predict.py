@@ -28,7 +28,7 @@ def predict(request: Request, model: str, text: str, parameters: list[str] | Non
     shown = named.get("generated_text")
     request.answer(
         {"model": version.model, "version": version.number, **named},
-        text + shown if isinstance(shown, str) else json.dumps(answer, ensure_ascii=False),
+        text + shown if isinstance(shown, str) else json.dumps(answer, ensure_ascii=False, default=str),
     )
 
 

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
 
 from cluster.spec import ModelSpec, load
 from cluster.storage import open_storage
@@ -191,6 +197,35 @@ def test_a_pretrained_folder_gets_a_fresh_head(
     with torch.no_grad():
         outcomes = tuned.domain.outcomes(fresh, tuned.domain.collate(tuned.rows("train", 4)))
     assert np.isfinite(outcomes["nats"]).all()
+
+
+def test_a_folder_of_transformers_making_keeps_its_processor(store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "vit"
+    config = ViTConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        image_size=16,
+        patch_size=8,
+        num_labels=3,
+    )
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 16, "width": 16}, image_mean=[0.1] * 3).save_pretrained(
+        folder
+    )
+    project = Project(store, tmp_path, {"pretrained": str(folder)}, "builtin:digits")
+    rows = project.rows("train", 4)
+    assert rows["pixels"].shape == (4, 3 * 16 * 16)
+    values = project.domain.collate(rows)["pixel_values"].numpy()
+    pixels = rows["pixels"].reshape(4, 3, 16, 16)
+    assert values == pytest.approx((pixels / 255 - 0.1) / 0.5, abs=1e-5)
+    network = project.domain.network()
+    with torch.no_grad():
+        outcomes = project.domain.outcomes(network, project.domain.collate(rows))
+    assert np.isfinite(outcomes["nats"]).all()
+    plain = AutoImageProcessor.from_pretrained(project.save(network, tmp_path / "bundle"))
+    assert list(plain.image_mean) == [0.1] * 3
 
 
 def test_pickled_weights_are_refused(digits: Project, tmp_path: Path) -> None:
