@@ -153,6 +153,9 @@ class CTC(Network):
 class Tacotron2(Network):
     """From text to speech (arXiv:1712.05884)."""
 
+    zero_stages: ClassVar[tuple[int, ...]] = (0, 1, 2)
+    # at stage 3 each step of the decoder waits for all workers, whose sentences differ in length
+
     type: Literal["tacotron2"]
     """Tacotron 2 with a stop token, and Griffin-Lim as its vocoder."""
     width: Count = 512
@@ -214,10 +217,14 @@ class MatrixFactorisation(Network):
 
     type: Literal["matrix-factorisation"]
     """Predicts ratings."""
-    width: Count = 32
+    width: Count = 16
     """Number of factors."""
-    dropout: Dropout = 0.2
+    dropout: Dropout = 0.0
     """Share of factors dropped in training."""
+    recent: Annotated[int, Field(strict=True, ge=0)] = 20
+    """So many of a user's newest ratings tell how the user rates at present."""
+    damping: NotNegative = 6.0
+    """Every bias and factor is held to 0 as if by so many ratings more."""
 
 
 _BLOCKS_SCHEMA = {"anyOf": [{"const": "backbone"}, {"type": "integer", "minimum": 0}]}

@@ -110,21 +110,44 @@ def test_it_learns_and_answers(folder: Path) -> None:
     domain.save(network, network.state_dict(), folder / "bundle")
     loaded: Any = load("recommendation", "rating", folder / "bundle")
     names = domain.catalogue
-    requests = [
-        {"inputs": {"user": names.users.own(u), "item": names.items.own(i)}}
-        for u, i in zip(rows["user"].tolist(), rows["item"].tolist(), strict=True)
-    ]
-    served = [loaded.row(request) for request in requests]
-    for name in ("user", "item"):
-        assert np.array_equal(np.concatenate([row[name] for row in served]), rows[name])
-    answers = loaded.answers(served, requests)
-    assert [a["score"] for a in answers] == pytest.approx(outcomes["predicted"], abs=1e-5)
     (read,) = domain.read([str(folder / "r.csv")], 2000)
     assert len(read["rating"]) == 1000
+    own = domain.collate({name: values[:80] for name, values in read.items()})
+    requests = [
+        {"inputs": {"user": names.users.own(u), "item": names.items.own(i)}}
+        for u, i in zip(own["users"].tolist(), own["items"].tolist(), strict=True)
+    ]
+    served = [loaded.row(request) for request in requests]
+    for name in ("users", "items", "recent", "recent_ratings"):
+        parts = torch.cat([loaded.collate(row)[name] for row in served])
+        assert torch.equal(parts.nan_to_num(-1), own[name].nan_to_num(-1)), name
+    with torch.no_grad():
+        expected = domain.outcomes(network, own)["predicted"]
+    answers = loaded.answers(served, requests)
+    assert [a["score"] for a in answers] == pytest.approx(expected.tolist(), abs=1e-5)
     with pytest.raises(ValueError, match=r"unknown user 'u99'; did you mean 'u9'"):
         loaded.answer({"inputs": {"user": "u99", "item": "i1"}})
     with pytest.raises(ValueError, match='must hold "item"'):
         loaded.answer({"inputs": {"user": "u1"}})
+
+
+def test_no_kept_back_rating_is_known(folder: Path) -> None:
+    file = write(folder / "r.csv", ROWS, "user,item,rating,time", ",")
+    model, data, _ = prepared(folder, file)
+    domain: Any = open_domain(model, data.processor())
+    names, recent = domain.catalogue, model.network.recent
+    for split in ("train", "validation", "test"):
+        rows: Any = data.rows(split)
+        rows = rows.slice(0, len(rows))
+        for i in range(0, len(rows["user"]), 37):
+            user = names.users.own(int(rows["user"][i]))
+            taken = [(item, rating) for own, item, rating, _ in ROWS if own == user]
+            place = [item for item, _ in taken].index(names.items.own(int(rows["item"][i])))
+            before = taken[: min(place, 21)][::-1][:recent]
+            many = int(rows["recent_length"][i])
+            items = [names.items.own(n) for n in rows["recent"][i, :many].tolist()]
+            given = rows["recent_ratings"][i, :many].tolist()
+            assert list(zip(items, given, strict=True)) == before
 
 
 def test_bad_events_are_counted_by_cause(folder: Path) -> None:

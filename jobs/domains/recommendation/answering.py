@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from jobs.domains import Columns
 from jobs.domains.recommendation.catalogue import Catalogue
 from jobs.domains.recommendation.networks import leave_out
+from jobs.domains.recommendation.reading import recent_of
 
 if TYPE_CHECKING:
+    from jobs.domains.recommendation.factors import MatrixFactorisation
     from jobs.domains.recommendation.networks import NextItemNetwork
 
 TOP_K = 10
@@ -65,7 +67,10 @@ class NextItemAnswers:
     ) -> list[list[dict[str, Any]]]:
         """Per request its best items, [{"item", "score"}], the seen ones left out."""
         device = self.vectors.device
-        batch = {name: values.to(device) for name, values in self.collate(_joined(rows)).items()}
+        batch = {
+            name: values.to(device)
+            for name, values in self.collate(joined_rows(rows, ("items",))).items()
+        }
         states = self.network.states(batch["items"])
         last = states[torch.arange(len(states)), batch["lengths"] - 1].float()
         scores = leave_out(torch.addmm(self.offsets, last, self.vectors), batch["seen"])
@@ -105,8 +110,13 @@ class NextItemAnswers:
 class RatingAnswers:
     """Says how a user would rate an item."""
 
-    def __init__(self, network: nn.Module, catalogue: Catalogue) -> None:
-        self.network, self.catalogue = network, catalogue
+    def __init__(
+        self,
+        network: MatrixFactorisation,
+        catalogue: Catalogue,
+        collate: Callable[[Mapping[str, NDArray[Any]]], dict[str, Tensor]],
+    ) -> None:
+        self.network, self.catalogue, self.collate = network, catalogue, collate
 
     def row(self, request: Mapping[str, Any]) -> Columns:
         """{"inputs": {"user": ID, "item": ID}} as one row; ValueError for what is unknown."""
@@ -122,6 +132,7 @@ class RatingAnswers:
         return {
             **{role: np.asarray([number], np.int32) for role, number in numbers.items()},
             "rating": np.zeros(1, np.float32),
+            **recent_of(self.catalogue, [numbers["user"]], self.network.shape.recent),
         }
 
     @torch.inference_mode()
@@ -130,11 +141,9 @@ class RatingAnswers:
     ) -> list[dict[str, Any]]:
         """{"score": rating} each, within the scale of training."""
         device = next(self.network.parameters()).device
-        ids = [
-            torch.from_numpy(np.concatenate([row[role] for row in rows]).astype(np.int64))
-            for role in ("user", "item")
-        ]
-        scores = self.network(*(values.to(device) for values in ids)).float()
+        batch = self.collate(joined_rows(rows, ("recent", "recent_ratings")))
+        names = ("users", "items", "recent", "recent_ratings")
+        scores = self.network(*(batch[name].to(device) for name in names))[0].float()
         low, high = self.catalogue.about["scale"]
         return [{"score": score} for score in scores.clamp(low, high).tolist()]
 
@@ -168,9 +177,13 @@ def top_k_of(request: Mapping[str, Any]) -> int:
     return top_k
 
 
-def _joined(rows: Sequence[Columns]) -> Columns:
-    """Several rows as one batch, items filled up with 0."""
-    longest = max(row["items"].shape[1] for row in rows)
-    joined = {name: np.concatenate([r[name] for r in rows]) for name in rows[0] if name != "items"}
-    items = [np.pad(r["items"], ((0, 0), (0, longest - r["items"].shape[1]))) for r in rows]
-    return {**joined, "items": np.concatenate(items)}
+def joined_rows(rows: Sequence[Columns], lists: Sequence[str]) -> Columns:
+    """Several rows as one batch, columns that are `lists` filled up with 0 to the longest."""
+    joined = {}
+    for name in rows[0]:
+        parts = [row[name] for row in rows]
+        if name in lists:
+            longest = max(part.shape[1] for part in parts)
+            parts = [np.pad(p, ((0, 0), (0, longest - p.shape[1]))) for p in parts]
+        joined[name] = np.concatenate(parts)
+    return joined

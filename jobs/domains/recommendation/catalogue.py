@@ -87,11 +87,17 @@ class Catalogue:
         self.genres: list[list[str]] = items["genres"].to_pylist()
         self._tokens = items["tokens"].combine_chunks()
         self._taken = users["items"].combine_chunks()
+        self._rated = users["ratings"].combine_chunks()
 
     def taken(self, user: int) -> NDArray[np.int32]:
         """The items of a user by number, the oldest first."""
         items: NDArray[np.int32] = self._taken[user - 1].values.to_numpy()
         return items
+
+    def rated(self, user: int) -> NDArray[np.float32]:
+        """The ratings of `taken`; NaN where the data has none."""
+        ratings: NDArray[np.float32] = self._rated[user - 1].values.to_numpy()
+        return ratings
 
     @property
     def tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -109,13 +115,13 @@ class Catalogue:
 def write_catalogue(
     folder: Path, items: dict[str, list[Any]], users: dict[str, Any], about: dict[str, Any]
 ) -> None:
-    """`items`: id, title, genres, tokens, count; `users`: id, items."""
+    """`items`: id, title, genres, tokens, count; `users`: id, items, ratings."""
     folder.mkdir(parents=True, exist_ok=True)
     kinds = [("id", pa.string()), ("title", pa.string()), ("genres", pa.list_(pa.string()))]
     kinds += [("tokens", pa.list_(pa.int32())), ("count", pa.int64())]
     _write(folder / ITEMS, pa.table(items, schema=pa.schema(kinds)))
-    schema = pa.schema([("id", pa.string()), ("items", pa.list_(pa.int32()))])
-    _write(folder / USERS, pa.table(users, schema=schema))
+    lists = [("items", pa.list_(pa.int32())), ("ratings", pa.list_(pa.float32()))]
+    _write(folder / USERS, pa.table(users, schema=pa.schema([("id", pa.string()), *lists])))
     (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False), "utf-8")
 
 

@@ -155,7 +155,16 @@ class EventPreparation:
             "tokens": self._tokens(titles, folder, report),
             "count": self.counts_of_items,
         }
-        users = {"id": self.user_ids, "items": self._taken()}
+        order = self._by_user_number()
+        sizes = np.diff(self.history.starts)[self._users]
+        offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
+        taken = self.item_numbers[self.history.item][order]
+        given = self.history.rating[order].astype(np.float32)
+        users = {
+            "id": self.user_ids,
+            "items": pa.ListArray.from_arrays(offsets, pa.array(taken)),
+            "ratings": pa.ListArray.from_arrays(offsets, pa.array(given)),
+        }
         write_catalogue(folder, items, users, self.about())
 
     def encode(self, piece: int) -> Iterator[Block]:
@@ -212,14 +221,9 @@ class EventPreparation:
         self.user_numbers[users] = np.arange(1, len(users) + 1)
         self._users = users
 
-    def _taken(self) -> pa.ListArray:
-        """All items of each user, the oldest first, in the order of `user_ids`."""
-        history = self.history
-        starts, items = history.starts, self.item_numbers[history.item]
-        sizes = np.diff(starts)[self._users]
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-        parts = [items[starts[user] : starts[user + 1]] for user in self._users.tolist()]
-        return pa.ListArray.from_arrays(offsets, np.concatenate(parts))
+    def _by_user_number(self) -> NDArray[np.int64]:
+        """Places of all events, by their user's number and then the oldest first."""
+        return np.argsort(self.user_numbers[self.history.user], kind="stable")
 
     def _tokens(self, titles: list[str], folder: Path, report: Callable[[str], None]) -> list[Any]:
         """Titles as tokens of a vocabulary learned from those of the training part."""
@@ -271,9 +275,9 @@ class EventPreparation:
         return lines
 
 
-def list_type() -> pa.DataType:
-    """Lists of item numbers."""
-    return pa.list_(pa.field("item", pa.int32(), nullable=False))
+def list_type(kind: Any = None) -> pa.DataType:
+    """Lists of item numbers, or of another type."""
+    return pa.list_(pa.field("item", kind or pa.int32(), nullable=False))
 
 
 def _nothing(dropped: Dropped) -> str:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from cluster.spec import ModelSpec
 
 
+INPUTS = ("users", "items", "recent", "recent_ratings")
+"""What the network takes of a batch, in its order."""
+
+
 class Rating:
     """The domain object of a recommender of ratings."""
 
@@ -50,22 +54,19 @@ class Rating:
     def collate(
         self, rows: Mapping[str, NDArray[Any]], seed: int | None = None
     ) -> dict[str, Tensor]:
-        """{"users", "items"} by number, int64 [batch], and "ratings", fp32 [batch]."""
-        return {
-            "users": torch.from_numpy(rows["user"].astype(np.int64)),
-            "items": torch.from_numpy(rows["item"].astype(np.int64)),
-            "ratings": torch.from_numpy(rows["rating"].astype(np.float32)),
-        }
+        """{"users", "items"} by number, int64 [batch], "ratings", fp32 [batch], and what the users
+        rated before: "recent" int64 and "recent_ratings" fp32 [batch, many], NaN where nothing."""
+        return collated(rows)
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """Mean squared error, scalar, fp32."""
-        return functional.mse_loss(
-            network(batch["users"], batch["items"]).float(), batch["ratings"]
-        )
+        """Mean squared error, and the penalty on large weights; scalar, fp32."""
+        predicted, penalty = network(*(batch[name] for name in INPUTS))
+        loss: Tensor = functional.mse_loss(predicted.float(), batch["ratings"]) + penalty
+        return loss
 
     def outcomes(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Outcomes:
         """Of each record its user and item by number, its rating, and the predicted one."""
-        predicted = network(batch["users"], batch["items"]).float().clamp(*self.scale)
+        predicted = network(*(batch[name] for name in INPUTS))[0].float().clamp(*self.scale)
         columns = {
             "user": batch["users"],
             "item": batch["items"],
@@ -125,7 +126,8 @@ class Rating:
 
     def read(self, paths: Sequence[str], rows_per_batch: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Any files as batches of rows."""
-        return ratings(paths, self.model.data, self.catalogue, rows_per_batch)
+        many = self.shape.recent
+        return ratings(paths, self.model.data, self.catalogue, many, rows_per_batch)
 
     def flops(self, network: nn.Module) -> float:
         """6 per factor: a product of two vectors, forward and backward."""
@@ -142,12 +144,29 @@ class Rating:
     @cached_property
     def shape(self) -> FactorShape:
         network: Any = self.model.network
-        mean = float(self.catalogue.about["mean"])
-        return FactorShape(*self._sizes, network.width, network.dropout, mean)
+        about = self.catalogue.about
+        own = (network.width, network.dropout, network.recent, network.damping)
+        return FactorShape(*self._sizes, *own, about["mean"], about["ratings"])
 
     @property
     def _sizes(self) -> tuple[int, int]:
         return self.catalogue.users.num_trained, self.catalogue.items.num_trained
+
+
+def collated(rows: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """See `Rating.collate`. An item tells nothing of its own rating."""
+    recent = rows["recent"].astype(np.int64)
+    places = np.arange(recent.shape[1])[None]
+    known = places < rows["recent_length"][:, None]
+    known &= (recent != rows["item"][:, None]) | (recent == 0)
+    given = np.where(known, rows["recent_ratings"], np.nan).astype(np.float32)
+    return {
+        "users": torch.from_numpy(rows["user"].astype(np.int64)),
+        "items": torch.from_numpy(rows["item"].astype(np.int64)),
+        "ratings": torch.from_numpy(rows["rating"].astype(np.float32)),
+        "recent": torch.from_numpy(recent),
+        "recent_ratings": torch.from_numpy(given),
+    }
 
 
 def metrics_of(given: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
@@ -171,7 +190,8 @@ def restored(folder: Path) -> MatrixFactorisation:
 
 def _joined(batches: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     parts = [dict(rows) for rows in batches]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = ("user", "item", "rating")
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = None) -> Rating:
@@ -180,4 +200,4 @@ def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = Non
 
 def load(folder: Path, device: str = "cpu") -> RatingAnswers:
     """A saved network for answering, in its saved precision."""
-    return RatingAnswers(restored(folder).to(device).eval(), Catalogue(folder))
+    return RatingAnswers(restored(folder).to(device).eval(), Catalogue(folder), collated)

@@ -53,9 +53,12 @@ def histories(
 
 
 def ratings(
-    paths: Sequence[str], data: DataSpec, catalogue: Catalogue, rows_per_batch: int
+    paths: Sequence[str], data: DataSpec, catalogue: Catalogue, recent: int, rows_per_batch: int
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Rows of `rating_preparation`; users and items that training has not seen are 0."""
+    """Rows of `rating_preparation`; users and items that training has not seen are 0.
+
+    What is known of a user is the stored history alone, its newest `recent` ratings.
+    """
     held: list[tuple[int, int, float]] = []
     for event in read_events(paths, data, needs_rating=True):
         user = catalogue.users.numbers.get(event.user, 0)
@@ -63,10 +66,10 @@ def ratings(
         user = user if user <= catalogue.users.num_trained else 0
         held.append((user, item if item <= catalogue.items.num_trained else 0, event.rating))
         if len(held) == rows_per_batch:
-            yield _columns(held)
+            yield _columns(held, catalogue, recent)
             held = []
     if held:
-        yield _columns(held)
+        yield _columns(held, catalogue, recent)
 
 
 def read_events(paths: Sequence[str], data: DataSpec, needs_rating: bool) -> Iterator[Event]:
@@ -101,9 +104,27 @@ def _batch(rows: list[tuple[int, list[int], int]]) -> dict[str, NDArray[Any]]:
     }
 
 
-def _columns(held: list[tuple[int, int, float]]) -> dict[str, NDArray[Any]]:
+def recent_of(catalogue: Catalogue, users: Sequence[int], many: int) -> dict[str, NDArray[Any]]:
+    """Columns `recent`, `recent_ratings` and their lengths of users by number; nothing of 0."""
+    items = np.zeros((len(users), many), np.int32)
+    values = np.zeros((len(users), many), np.float32)
+    lengths = np.zeros(len(users), np.int64)
+    for place, user in enumerate(users):
+        taken = catalogue.taken(user)[::-1][:many] if user else np.zeros(0, np.int32)
+        lengths[place] = len(taken)
+        items[place, : len(taken)] = np.where(taken <= catalogue.items.num_trained, taken, 0)
+        if user:
+            values[place, : len(taken)] = catalogue.rated(user)[::-1][:many]
+    names = ("recent", "recent_ratings")
+    return {names[0]: items, names[1]: values, **{f"{name}_length": lengths for name in names}}
+
+
+def _columns(
+    held: list[tuple[int, int, float]], catalogue: Catalogue, recent: int
+) -> dict[str, NDArray[Any]]:
     users, items, values = zip(*held, strict=True)
     return {
+        **recent_of(catalogue, users, recent),
         "user": np.asarray(users, np.int32),
         "item": np.asarray(items, np.int32),
         "rating": np.asarray(values, np.float32),
