@@ -73,12 +73,7 @@ class Session:
 
     def _acquire(self) -> Lease | None:
         """Take the run's lease, or wait while another driver works on it."""
-        holder = {
-            "submission": self.submission,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "began": psutil.Process().create_time(),
-        }
+        holder = this_process() | {"submission": self.submission}
         announced = False
         while self.run.result() is None:
             try:
@@ -99,6 +94,12 @@ class Session:
     def __exit__(self, *error: Any) -> None:
         if self._lease is not None:
             self._lease.__exit__(*error)
+
+
+def this_process() -> dict[str, Any]:
+    """What tells other drivers who holds a lease, and `is_dead` whether it still lives."""
+    began = psutil.Process().create_time()
+    return {"host": socket.gethostname(), "pid": os.getpid(), "began": began}
 
 
 def is_dead(holder: dict[str, Any]) -> bool:

@@ -5,7 +5,6 @@ It runs inside a Ray Tune trial, which holds no CPU itself: the training workers
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,12 @@ from cluster.storage import open_storage
 from jobs.prepare import prepare
 from jobs.pretrain import configure, fit
 from jobs.runs import Run
+from jobs.session import is_dead, this_process
 from jobs.stages import train_digest
 from jobs.starts import pinned, start_folder
 from tune.rungs import Ladder
+
+PATIENCE_S = 120.0
 
 
 def changed(spec: Spec, name: str, values: dict[str, Any]) -> Spec:
@@ -58,14 +60,22 @@ def _trained(config: dict[str, Any], spec: Spec, name: str, ladder: Ladder) -> d
     if result is not None:  # trained to its end before, as a run of its own
         return _report(result["metrics"], model.metric, result["steps"], run)
     configure(changed_spec)
-    holder = {"pid": os.getpid(), "trial": config["trial"]}
-    try:
-        with Lease.acquire(run.storage, f"{run.path}/lease.json", holder):
-            run.storage.write(f"{run.path}/spec.yaml", changed_spec.dump().encode())
-            outcome = fit(changed_spec, name, run, data, until)
-    except Held as held:
-        raise ValueError(f"{run.id} is under way elsewhere: {held}") from None
+    with _held(run):
+        run.storage.write(f"{run.path}/spec.yaml", changed_spec.dump().encode())
+        outcome = fit(changed_spec, name, run, data, until)
     return _report(outcome["metrics"], model.metric, outcome["step"], run)
+
+
+def _held(run: Run) -> Lease:
+    """The run's lease; one whose holder died without a word frees itself within a minute."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return Lease.acquire(run.storage, f"{run.path}/lease.json", this_process(), is_dead)
+        except Held as held:
+            if time.monotonic() > deadline:
+                raise ValueError(f"{run.id} is under way elsewhere: {held}") from None
+            time.sleep(1.0)
 
 
 def _report(metrics: dict[str, Any], metric: str, step: int, run: Run) -> dict[str, Any]:
