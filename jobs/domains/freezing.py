@@ -57,7 +57,8 @@ def _blocks_of(backbone: nn.Module) -> str:
     lists: list[str] = [name for name, part in parts.items() if isinstance(part, nn.ModuleList)]
     if not lists:
         raise ValueError('network.freeze: this network has no blocks to count; use "backbone"')
-    return min(lists, key=lambda name: name.count("."))
+    # networks for sound have convolutions in a list of their own, before the encoder's blocks
+    return min(lists, key=lambda name: (name.count("."), not name.startswith("encoder")))
 
 
 def _before(backbone: nn.Module, path: str) -> Iterator[nn.Module]:

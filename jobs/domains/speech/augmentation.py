@@ -47,6 +47,19 @@ def hide(values: Tensor, frames: Tensor, share: float, generator: np.random.Gene
     return values
 
 
+def silence(
+    values: Tensor, lengths: Tensor, share: float, generator: np.random.Generator
+) -> Tensor:
+    """Hide spans of samples [batch, time], each up to `share` of the recording."""
+    values = values.clone()
+    for one, length in zip(values, lengths.tolist(), strict=True):
+        for _ in range(generator.integers(SPANS + 1)):
+            width = int(generator.integers(int(share * length) + 1))
+            start = int(generator.integers(length - width + 1))
+            one[start : start + width] = 0
+    return values
+
+
 def _faster(
     samples: NDArray[np.int16], speed: float, generator: np.random.Generator
 ) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from jobs.domains.speech import augmentation, features
 from jobs.domains.speech.features import Mels, log_mels, mask_of, waves_of
@@ -90,16 +90,21 @@ class Samples:
     def hide(
         self, values: Tensor, lengths: Tensor, share: float, generator: np.random.Generator
     ) -> Tensor:
-        return values  # such networks hide parts of their own states
+        return augmentation.silence(values, lengths, share, generator)
 
     def logits(self, network: Any, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Without a mask where the network was trained so, as transformers advises for those that
-        normalise over time."""
-        mask = mask_of(lengths, values.shape[1]).long()
         inner = getattr(network, "module", network)
-        dtype = next(inner.parameters()).dtype
-        found: Tensor = network(values.to(dtype), attention_mask=mask).logits
-        return found, inner._get_feat_extract_output_lengths(lengths)
+        steps = inner._get_feat_extract_output_lengths(lengths)
+        values = values.to(next(inner.parameters()).dtype)
+        if _hears_padding(inner):
+            alone = [
+                network(one[None, :length]).logits[0]
+                for one, length in zip(values, lengths.tolist(), strict=True)
+            ]
+            return nn.utils.rnn.pad_sequence(alone, batch_first=True), steps
+        mask = mask_of(lengths, values.shape[1]).long()
+        found: Tensor = network(values, attention_mask=mask).logits
+        return found, steps
 
     def num_frames(self, lengths: Tensor) -> Tensor:
         return lengths * FRAMES_PER_S // self.rate
@@ -109,6 +114,18 @@ class Samples:
 
     def picture(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
         return picture_of(samples, Mels.of(self.rate, 80, 0.025, 0.010))
+
+
+def _hears_padding(network: Any) -> bool:
+    """Whether recordings must be heard one by one for their padding not to count.
+
+    Networks with a group norm (wav2vec2-base) take their statistics over all of the time. Training
+    bears with it, as theirs did; so does evaluation at ZeRO stage 3, where all workers must call
+    the network equally often.
+    """
+    is_divided = hasattr(next(network.parameters()), "ds_id")
+    is_group = getattr(network.config, "feat_extract_norm", "layer") == "group"
+    return bool(is_group and not network.training and not is_divided)
 
 
 def open_hearing(processor: Path) -> Hearing:

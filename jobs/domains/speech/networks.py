@@ -37,7 +37,10 @@ def build_recogniser(
             torch.float32,
             vocab_size=characters.size,
             pad_token_id=characters.nothing,
-            ctc_zero_infinity=True,
+            # its own masks come from numpy's global generator, which no step seeds, and refuse
+            # short recordings; ours are made in collate
+            apply_spec_augment=False,
+            layerdrop=0.0,
         )
         freeze(loaded, network.freeze, fresh)
         return loaded
