@@ -13,7 +13,15 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.request import INTERRUPTED, Request, TimedOutError, WrongRequestError, bounded, fail
+from cluster.request import (
+    ELSEWHERE,
+    INTERRUPTED,
+    Request,
+    TimedOutError,
+    WrongRequestError,
+    bounded,
+    fail,
+)
 
 app = typer.Typer(
     name="slipway",
@@ -88,8 +96,11 @@ def _shared(
     )
 
 
-def verb(place: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
-    """Make a verb of a signature: ``place`` is the "module:function" that does it."""
+def verb(*places: str, then: str = "") -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Make a verb of a signature: a "module:function" does it.
+
+    Of several the first that does not answer ELSEWHERE; ``then`` follows where it went well.
+    """
 
     def wire(declared: Callable[..., Any]) -> Callable[..., None]:
         shared = dict(inspect.signature(_shared, eval_str=True).parameters)
@@ -99,7 +110,7 @@ def verb(place: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
 
         @wraps(declared)
         def call(**given: Any) -> None:
-            _run(place, shared, given)
+            _run(places, then, shared, given)
 
         parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own.values(), *shared.values())]
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -108,13 +119,17 @@ def verb(place: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     return wire
 
 
-def _run(place: str, shared: Any, given: dict[str, Any]) -> None:
+def _run(places: tuple[str, ...], then: str, shared: Any, given: dict[str, Any]) -> None:
     as_json = bool(given["as_json"])
     try:
         request = _shared(**{name: given.pop(name) for name in shared})
-        module, function = place.split(":")
+        code = ELSEWHERE
         with bounded(request.timeout_s):
-            code = getattr(import_module(module), function)(request, **given)
+            for place in places:
+                if code == ELSEWHERE:
+                    code = _call(place, request, given)
+            if then and not code:
+                code = _call(then, request, given)
     except (ValueError, TimedOutError) as error:
         fail(error, as_json)
     except KeyboardInterrupt:
@@ -126,6 +141,11 @@ def _run(place: str, shared: Any, given: dict[str, Any]) -> None:
     except OSError as error:
         fail(ValueError(f"{error.filename}: {error.strerror or error}"), as_json)
     sys.exit(code or 0)
+
+
+def _call(place: str, request: Request, given: dict[str, Any]) -> int:
+    module, function = place.split(":")
+    return getattr(import_module(module), function)(request, **given) or 0
 
 
 @verb("jobs.verbs.init:init")
@@ -148,8 +168,11 @@ def plan() -> None:
 @verb("cluster.verbs:render")
 def render(
     spec: Annotated[bool, typer.Option("--spec", help="Print the merged spec.")] = False,
+    run: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Print a run with a cluster of its own.")
+    ] = None,
 ) -> None:
-    """Print the merged spec."""
+    """Print what up would apply: manifests, or the launcher's document."""
 
 
 @verb("cluster.verbs:up")
@@ -167,13 +190,15 @@ def status() -> None:
     """Show nodes, resources and runs, and why anything waits."""
 
 
-@verb("jobs.verbs.stages:run")
+@verb("jobs.verbs.stages:run", then="serve.verbs:after_run")
 def run(
     models: Annotated[list[str] | None, typer.Argument(help="Models; all by default.")] = None,
-    until: Annotated[str, typer.Option(help="prepare, train, evaluate or promote.")] = "promote",
+    until: Annotated[
+        str, typer.Option(help="prepare, train, evaluate, promote or serve.")
+    ] = "serve",
     again: Annotated[bool, typer.Option(help="Train even if it is done.")] = False,
 ) -> None:
-    """Do all stages that are not done yet: prepare, tune or train, evaluate, promote."""
+    """Do all stages that are not done yet: prepare, tune or train, evaluate, promote, serve."""
 
 
 @verb("jobs.verbs.stages:prepare")
@@ -240,7 +265,7 @@ def predict(
         typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="max_new_tokens=40 ..."),
     ] = None,
 ) -> None:
-    """Answer one input with a version, in this process."""
+    """Answer one input: by the model's service if it is up, else in this process."""
 
 
 @verb("jobs.verbs.records:runs")
@@ -256,9 +281,11 @@ def logs(
     """Print a run's log."""
 
 
-@verb("jobs.verbs.records:stop")
-def stop(name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]) -> None:
-    """End a run; what it has saved stays."""
+@verb("serve.verbs:stop", "jobs.verbs.records:stop")
+def stop(
+    name: Annotated[str, typer.Argument(metavar="MODEL_OR_RUN", help="A model, or a run's id.")],
+) -> None:
+    """End a model's service, or a run; what is saved stays."""
 
 
 @verb("jobs.verbs.records:models")

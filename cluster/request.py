@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from cluster.spec import Spec
 
 DONE, FAILED, WRONG, REFUSED, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+ELSEWHERE = -1
+"""What a verb returns that leaves the request to another function."""
 
 
 class WrongRequestError(ValueError):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cluster import api
 from cluster.connection import ClusterError, Connection
+from cluster.secrets import secrets_folder
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
 
 PATH = "/api/serve/applications/"
 WAIT_S = 600.0
@@ -16,6 +24,20 @@ WAIT_S = 600.0
 
 class ServiceNotUpError(ClusterError):
     """A service did not come up; says which, and why."""
+
+
+class NoServiceError(ClusterError):
+    """Nothing serves at the address."""
+
+
+class ServiceRefusedError(ValueError):
+    """A service answered with an error; the text is its message."""
+
+    exit_code = 2
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -45,13 +67,6 @@ def applications(connection: Connection) -> dict[str, Application]:
     return {name: _application(name, found) for name, found in _details(connection).items()}
 
 
-def current(connection: Connection) -> dict[str, Any]:
-    """The document that was put last; without applications where there was none."""
-    found = api.get(connection, PATH, timeout_s=30.0)
-    configs = [each.get("deployed_app_config") for each in found.get("applications", {}).values()]
-    return {"applications": [config for config in configs if config]}
-
-
 def wait_until_up(
     connection: Connection,
     names: list[str],
@@ -77,6 +92,64 @@ def wait_until_up(
                 f"not up after {timeout_s:.0f} s: {', '.join(late)}; slipway status says why"
             )
         time.sleep(0.3)
+
+
+def address(spec: Spec) -> str:
+    """Where the services answer, as seen from this machine."""
+    host = spec.services.host
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    return f"http://{shown}:{spec.services.port}"
+
+
+def token_file(spec: Spec) -> Path:
+    """The file that the clients' tokens are in, whether it exists or not."""
+    secret = spec.services.tokens
+    return secrets_folder() / (str(secret) if secret else f"{spec.name}-tokens")
+
+
+def ask(
+    spec: Spec,
+    path: str,
+    body: bytes | None = None,
+    media_type: str = "application/json",
+    timeout_s: float = 330.0,
+) -> tuple[str, Any]:
+    """(version, JSON or bytes) that the services answer at `path`, asked with the first token.
+
+    Raises:
+        NoServiceError: nothing answers there.
+        ServiceRefusedError: it refuses, with its own message.
+    """
+    headers = {"Content-Type": media_type, "Authorization": f"Bearer {_first_token(spec)}"}
+    request = urllib.request.Request(address(spec) + path, body, headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=timeout_s) as response:
+            content = response.read()
+            is_json = response.headers.get_content_type() == "application/json"
+            version = response.headers.get("x-model-version", "")
+            return version, json.loads(content) if is_json else content
+    except urllib.error.HTTPError as error:
+        raise ServiceRefusedError(error.code, _message(error)) from error
+    except OSError as error:
+        raise NoServiceError(f"no service answers at {address(spec)}: {error}") from error
+
+
+def _first_token(spec: Spec) -> str:
+    try:
+        lines = token_file(spec).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise NoServiceError(f"there are no tokens in {token_file(spec)}") from error
+    words = next((found for line in lines if (found := line.partition("#")[0].split())), [""])
+    return words[1] if len(words) > 1 else words[0]
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    text = error.read().decode(errors="replace")
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"the service answered {error.code}: {text[:200]}"
 
 
 def cause(message: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster import services
-from cluster.request import Request, WrongRequestError
+from cluster.request import ELSEWHERE, Request, WrongRequestError
+from cluster.spec.serving import ServeSpec
 from serve.applications import FRONT, document
 from serve.tokens import first_token, write_tokens
 
@@ -17,36 +19,63 @@ if TYPE_CHECKING:
 
 def serve(request: Request, models: list[str] | None) -> None:
     """Deploy or update the services, wait until they answer, and print their address."""
-    from cluster.attach import connect
-
     spec = request.spec()
     names = served(spec, models or [])
+    url, tokens = deploy(request, spec, names)
+    request.answer(
+        {"url": url, "token_file": str(tokens), "models": names}, welcome(url, tokens, names)
+    )
+
+
+def after_run(request: Request, models: list[str] | None, until: str, again: bool) -> None:
+    """Serve what ``run`` has brought so far, where the file says that it is served."""
+    spec = request.spec()
+    wanted = [name for name in models or spec.models if spec.model(name).serve is not None]
+    if until != "serve" or not wanted or request.detach:
+        return
+    missing = [name for name in wanted if not live_aliases(spec, name)]
+    for name in missing:
+        request.say(f"{name} is not served: no version has passed its gate yet")
+    names = [name for name in wanted if name not in missing]
+    if names:
+        url, tokens = deploy(request, spec, names)
+        request.say(welcome(url, tokens, names))
+
+
+def deploy(request: Request, spec: Spec, names: list[str]) -> tuple[str, Path]:
+    """Brings the services of these models up, beside those that are; (address, tokens)."""
+    from cluster.attach import connect
+
     check_versions(spec, names)
     token_file = token_file_of(spec)
     connection = connect(spec, request.say)
     kept = [name for name in _deployed(connection) if name in spec.models and name not in names]
-    tokens = str(token_file)
     environment = runtime_env(connection, spec)
-    services.put(connection, document(spec, [*names, *kept], environment, tokens))
+    services.put(connection, document(spec, [*names, *kept], environment, str(token_file)))
     if not request.detach:
         services.wait_until_up(connection, [FRONT, *names], request.say)
-    url = address(spec)
-    request.answer(
-        {"url": url, "token_file": tokens, "models": names},
+    return services.address(spec), token_file
+
+
+def welcome(url: str, token_file: Path, names: list[str]) -> str:
+    """What is printed once the services are up."""
+    return (
         f"\n{url}/#token={first_token(token_file)}\n"
-        f"for programs: {url}/v1 and {url}/models/{names[0]}; tokens: {token_file}",
+        f"for programs: {url}/v1 and {url}/models/{names[0]}; tokens: {token_file}"
     )
 
 
-def stop(request: Request, name: str) -> int | None:
-    """End the service of a model."""
+def stop(request: Request, name: str) -> int:
+    """End the service of a model; what is no model is left to ``stop RUN``."""
     from cluster.attach import connect_existing
 
     spec = request.spec()
     connection = connect_existing(spec)
     if connection is None or name not in _deployed(connection):
+        if name not in spec.models:
+            return ELSEWHERE
         request.answer({"service": name, "status": "stopped"}, f"{name} is not served")
-        return None
+        return 0
     left = [each for each in _deployed(connection) if each != name]
     environment = runtime_env(connection, spec)
     put = document(spec, left, environment, str(token_file_of(spec)))
@@ -54,7 +83,7 @@ def stop(request: Request, name: str) -> int | None:
     request.answer(
         {"service": name, "status": "stopped"}, f"{name} is no longer served; its versions stay"
     )
-    return None
+    return 0
 
 
 def served(spec: Spec, asked: list[str]) -> list[str]:
@@ -74,36 +103,37 @@ def served(spec: Spec, asked: list[str]) -> list[str]:
 
 def check_versions(spec: Spec, names: list[str]) -> None:
     """Refuses what has no version to serve, before anything starts."""
-    from cluster.spec.serving import ServeSpec
     from cluster.storage import open_storage
-    from jobs.bundles import aliases, resolve
+    from jobs.bundles import resolve
 
     storage = open_storage(spec.cluster.storage, spec.name)
     for name in names:
         resolve(storage, name)
-        traffic = (spec.models[name].serve or ServeSpec()).traffic
-        known = {"latest", *aliases(storage, name)}
-        if not known & set(traffic):
-            missing = ", ".join(f"{name}@{alias}" for alias in traffic)
+        if not live_aliases(spec, name):
+            missing = ", ".join(f"{name}@{alias}" for alias in traffic_of(spec, name))
             raise WrongRequestError(
                 f"there is no {missing} to serve; slipway promote {name} makes a version it"
             )
 
 
-def address(spec: Spec) -> str:
-    """Where the services answer, as seen from this machine."""
-    host = spec.services.host
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    return f"http://{shown}:{spec.services.port}"
+def live_aliases(spec: Spec, name: str) -> list[str]:
+    """The aliases of a model's traffic that point at a version."""
+    from cluster.storage import open_storage
+    from jobs.bundles import aliases
+
+    known = {"latest", *aliases(open_storage(spec.cluster.storage, spec.name), name)}
+    return [alias for alias in traffic_of(spec, name) if alias in known]
+
+
+def traffic_of(spec: Spec, name: str) -> Mapping[str, float]:
+    """Alias -> share of a model's requests."""
+    return (spec.models[name].serve or ServeSpec()).traffic
 
 
 def token_file_of(spec: Spec) -> Path:
     """The file of tokens: the secret that the spec names, else one that is made."""
-    from cluster.secrets import secrets_folder
-
-    secret = spec.services.tokens
-    path = secrets_folder() / (str(secret) if secret else f"{spec.name}-tokens")
-    if secret is None:
+    path = services.token_file(spec)
+    if spec.services.tokens is None:
         write_tokens(path, "owner")
     first_token(path)  # what is wrong with the file is said before anything starts
     return path

@@ -1,35 +1,64 @@
-"""``slipway predict``: one answer from a version, in this process."""
+"""``slipway predict``: one answer from a version, by its service or in this process."""
 
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cluster import services
 from cluster.request import Request, WrongRequestError
+from cluster.spec import Spec
 from cluster.storage import open_storage
 from jobs.bundles import fetch_bundle, resolve
 
 
 def predict(request: Request, model: str, text: str, parameters: list[str] | None) -> None:
-    """Load the version's bundle and answer one input."""
+    """Answer one input by the model's service if it is up, else with its bundle, loaded here."""
     spec = request.spec()
-    spec.model(model.partition("@")[0])
+    inputs = read_input(spec.model(model.partition("@")[0]).domain, text)
+    asked = {"inputs": inputs, "parameters": read_parameters(parameters or [])}
+    name, answer = _by_service(spec, model, asked) or _in_process(spec, model, asked)
+    named = dict(answer) if isinstance(answer, Mapping) else {"answer": answer}
+    shown = named.get("generated_text")
+    own, _, number = name.partition("@")
+    request.answer(
+        {"model": own, "version": int(number), **named},
+        text + shown
+        if isinstance(shown, str)
+        else json.dumps(answer, ensure_ascii=False, default=str),
+    )
+
+
+def _by_service(spec: Spec, model: str, asked: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """The version and answer of the model's service; None where there is none that can answer."""
+    body = dict(asked)
+    if isinstance(body["inputs"], bytes):
+        body["inputs"] = b64encode(body["inputs"]).decode()
+    try:
+        name, answer = services.ask(spec, f"/models/{model}", json.dumps(body).encode())
+    except services.NoServiceError:
+        return None
+    except services.ServiceRefusedError as error:
+        if error.status in (400, 413, 422):
+            raise
+        return None  # another service at this address, or one that is not up
+    if isinstance(answer, list) and len(answer) == 1 and "generated_text" in answer[0]:
+        answer = answer[0]
+    return (name, answer) if name else None
+
+
+def _in_process(spec: Spec, model: str, asked: Mapping[str, Any]) -> tuple[str, Any]:
+    """The version and answer of the model's bundle, loaded here."""
     storage = open_storage(spec.cluster.storage, spec.name)
     version = resolve(storage, model)
     folder = fetch_bundle(storage, version)
     from jobs.domains import load  # torch: after everything that can be refused without it
 
     loaded = load(version.bundle["domain"], version.bundle["task"], folder)
-    inputs = read_input(version.bundle["domain"], text)
-    answer = loaded.answer({"inputs": inputs, "parameters": read_parameters(parameters or [])})
-    named = dict(answer) if isinstance(answer, Mapping) else {"answer": answer}
-    shown = named.get("generated_text")
-    request.answer(
-        {"model": version.model, "version": version.number, **named},
-        text + shown if isinstance(shown, str) else json.dumps(answer, ensure_ascii=False, default=str),
-    )
+    return version.name, loaded.answer(asked)
 
 
 def read_input(domain: str, text: str) -> Any:

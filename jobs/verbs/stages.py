@@ -19,7 +19,7 @@ from jobs.uploads import send_data, travel
 from jobs.verbs.promotions import settle
 from jobs.verbs.work import describe, show, work
 
-STAGES = ("prepare", "train", "evaluate", "promote")
+STAGES = ("prepare", "train", "evaluate", "promote", "serve")
 
 
 def run(
@@ -35,19 +35,10 @@ def run(
     results: list[dict[str, Any]] = []
     code = 0
     for name in names:
-        _tell_of_later(request, spec, name)
         searches = spec.model(name).tune is not None and search
         code = code or _bring(request, spec, name, until, again, results, searches)
     request.answer({"runs": results} if len(names) != 1 else results[0] if results else {})
     return code
-
-
-def _tell_of_later(request: Request, spec: Spec, name: str) -> None:
-    """Name the sections that are checked but not acted on yet."""
-    model = spec.model(name)
-    later = [key for key in ("serve",) if getattr(model, key) is not None]
-    if later:
-        request.say(f"models.{name}: {', '.join(later)} checked, but not run by this version")
 
 
 def prepare(request: Request, model: str) -> int:

@@ -49,7 +49,7 @@ def test_help_names_every_verb_and_loads_no_engine() -> None:
     [
         (("runs", "-f", "absent.yaml"), 2, "absent.yaml"),
         (("train", "asistant"), 2, 'did you mean "assistant"'),
-        (("run", "--until", "serve"), 2, "prepare, train, evaluate"),
+        (("run", "--until", "nope"), 2, "prepare, train, evaluate"),
         (("plan", "--set", "models.assistant.train.stepz=3"), 2, 'did you mean "steps"'),
         (("plan", "--timeout", "soon"), 2, "duration"),
         (("env",), 2, "slipway up"),
