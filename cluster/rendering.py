@@ -28,3 +28,21 @@ def rendered(spec: Spec) -> list[Document]:
     raise WrongRequestError(
         f"provider {kind} applies no documents; render --spec prints the merged spec"
     )
+
+
+def rendered_run(spec: Spec, model: str) -> list[Document]:
+    """What a run with a cluster of its own applies; its id stands as MODEL-train-0000.
+
+    Raises WrongRequestError where the provider has no such runs, SpecError for an unknown model.
+    """
+    if spec.cluster.provider.type != "kubernetes":
+        raise WrongRequestError(
+            f"provider {spec.cluster.provider.type} has no runs with a cluster of their own; "
+            "kubernetes has"
+        )
+    from cluster.kubernetes.documents import spec_map
+    from cluster.kubernetes.network import network_policy
+    from cluster.kubernetes.rayjob import rayjob
+
+    spec.model(model)
+    return [network_policy(spec), spec_map(spec), rayjob(spec, model, f"{model}-train-0000")]

@@ -15,9 +15,13 @@ MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 def up(request: Request) -> None:
     """Start the cluster, or say that it runs."""
     from cluster.attach import connect
+    from cluster.kubernetes import verbs as kubernetes
 
     spec = request.spec()
     _check_ours(spec)
+    if spec.cluster.provider.type == "kubernetes":
+        kubernetes.up(request, spec)
+        return
     connection = connect(spec, request.say)
     known = "is up" if connection.fresh else "was up already; nothing changed"
     request.answer(
@@ -38,18 +42,24 @@ def _check_ours(spec: Spec) -> None:
         raise WrongRequestError(
             "provider ray is a cluster that others run: slipway neither starts nor ends it"
         )
-    if kind != "local":
+    if kind not in ("local", "kubernetes"):
         raise WrongRequestError(
-            f"provider {kind} is not available in this version; local and ray are"
+            f"provider {kind}: slipway render prints what Ray's launcher takes, and starting it "
+            "from here is not available in this version: slipway render > cluster-launcher.yaml, "
+            "then ray up cluster-launcher.yaml"
         )
 
 
 def down(request: Request) -> None:
     """End the cluster's processes; runs, data and models stay in storage."""
     from cluster import local
+    from cluster.kubernetes import verbs as kubernetes
 
     spec = request.spec()
     _check_ours(spec)
+    if spec.cluster.provider.type == "kubernetes":
+        kubernetes.down(request, spec)
+        return
     _check_idle(request, spec)
     ended = local.stop(spec, request.say)
     text = f"{spec.name} is down: {len(ended)} processes ended; storage stays"
@@ -92,17 +102,17 @@ def doctor(request: Request) -> int:
     return FAILED if failed else 0
 
 
-def render(request: Request, spec: bool) -> None:
-    """Print the merged spec, or what ``up`` would apply."""
+def render(request: Request, spec: bool, run: str | None = None) -> None:
+    """Print the merged spec, what ``up`` would apply, or an ephemeral run of a model."""
     loaded = request.spec()
     if spec:
         text = loaded.dump()
         request.answer(loaded.model_dump(mode="json", by_alias=True), text.rstrip("\n"))
         return
     from cluster.documents import write_documents
-    from cluster.rendering import rendered
+    from cluster.rendering import rendered, rendered_run
 
-    documents = rendered(loaded)
+    documents = rendered(loaded) if run is None else rendered_run(loaded, run)
     request.answer({"documents": documents}, write_documents(documents).rstrip("\n"))
 
 

@@ -12,6 +12,7 @@ CLUSTER = "slipway/cluster"
 POOL = "slipway/pool"
 RUN = "slipway/run"
 ROLE = "slipway/role"
+STORAGE = "slipway/storage"
 SERVICES = "services"
 # A queue of Kueue; on RayCluster, RayJob and RayService.
 QUEUE = "kueue.x-k8s.io/queue-name"

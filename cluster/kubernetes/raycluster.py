@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ def raycluster(spec: Spec) -> Document:
     """The standing cluster that ``up`` makes."""
     document = read_document(FILES / "raycluster.yaml")
     document["metadata"] = named(spec, spec.name)
+    # `up` refuses to change a cluster of this name that belongs to another storage
+    document["metadata"]["annotations"] = {names.STORAGE: spec.cluster.storage.url}
     document["spec"] = cluster_spec(spec, groups(spec))
     return document
 
@@ -85,8 +88,6 @@ def _fill_head(head: Document, spec: Spec, has_workers: bool, labels: dict[str, 
 def _worker_group(
     template: Document, spec: Spec, group: Group, elastic: bool, labels: dict[str, str]
 ) -> Document:
-    from copy import deepcopy
-
     document = deepcopy(template)
     least = group.least if elastic else group.most
     document |= {

@@ -1,0 +1,184 @@
+"""``up`` and ``down`` on Kubernetes: applies what was rendered, waits, and says why it waits."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cluster.connection import ClusterError
+from cluster.documents import Document
+from cluster.kubernetes import names
+from cluster.kubernetes.client import Kube
+from cluster.kubernetes.documents import documents, warnings
+from cluster.kubernetes.environment import secret_names
+from cluster.kubernetes.reasons import Reason, reasons
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
+
+Report = Callable[[str], None]
+READY = "ready"
+# Ended in this order: what serves and runs first, what closes the pods last.
+ENDED = (
+    "RayService",
+    "RayJob",
+    "RayCluster",
+    "StatefulSet",
+    "Service",
+    "PersistentVolumeClaim",
+    "ConfigMap",
+    "Secret",
+    "NetworkPolicy",
+)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What ``up`` did: names of objects, as KIND/NAME."""
+
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+
+
+def up(spec: Spec, kube: Kube, report: Report, timeout_s: float | None = None) -> Applied:
+    """Make or finish the cluster, and wait until its head answers.
+
+    A half-made one is finished; done twice it changes nothing. Raises ClusterError with the reason,
+    after ``timeout_s`` with what it waits for.
+    """
+    check(spec, kube)
+    for line in warnings(spec):
+        report(f"note: {line}")
+    for secret in made_secrets(spec):
+        kube.create(secret)
+    changed: list[str] = []
+    unchanged: list[str] = []
+    for document in documents(spec):
+        name = f"{document['kind']}/{document['metadata']['name']}"
+        if document["kind"] == "RayCluster":
+            keep_scale(document, kube.get("RayCluster", spec.name))
+        (changed if kube.apply(document) else unchanged).append(name)
+    wait(spec, kube, report, timeout_s)
+    return Applied(tuple(changed), tuple(unchanged))
+
+
+def keep_scale(document: Document, there: Document | None) -> None:
+    """Leave the number of workers to the autoscaler, within what the spec now allows.
+
+    It writes replicas and the pods to end into the same list that we apply.
+    """
+    if there is None or not document["spec"]["enableInTreeAutoscaling"]:
+        return
+    live = {group["groupName"]: group for group in there["spec"].get("workerGroupSpecs", [])}
+    for group in document["spec"]["workerGroupSpecs"]:
+        before = live.get(group["groupName"], {})
+        now = before.get("replicas", group["replicas"])
+        group["replicas"] = min(max(now, group["minReplicas"]), group["maxReplicas"])
+        if "scaleStrategy" in before:
+            group["scaleStrategy"] = before["scaleStrategy"]
+
+
+def check(spec: Spec, kube: Kube) -> None:
+    """What must be there before anything is made: the namespace, the operator, the secrets."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    if not kube.has_namespace():
+        raise ClusterError(
+            f"there is no namespace {provider.namespace}; make it with its quota and rights: "
+            "kubectl apply -k k8s/overlays/laptop (or one of your own, see k8s/README.md)"
+        )
+    there = kube.get("RayCluster", spec.name)
+    if there is not None:
+        _check_same(spec, there)
+    missing = []
+    for name, keys in sorted(secret_names(spec).items()):
+        found = kube.keys_of_secret(name)
+        if found is None:
+            missing.append(f"Secret {name} with {', '.join(sorted(keys))}")
+        elif keys - found:
+            missing.append(f"key {', '.join(sorted(keys - found))} of Secret {name}")
+    if missing:
+        raise ClusterError(
+            f"missing in namespace {provider.namespace}: {'; '.join(missing)}; "
+            "kubectl create secret generic NAME --from-file=KEY=FILE"
+        )
+
+
+def made_secrets(spec: Spec) -> list[Document]:
+    """Secrets that are made where they are absent: fresh random tokens, never printed."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    wanted = {} if provider.token else {names.token_secret(spec): "auth_token"}
+    if spec.cluster.high_availability == "redis":
+        wanted[names.redis(spec)] = "password"
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": names.labels(spec)},
+            "stringData": {key: secrets.token_hex(32)},
+        }
+        for name, key in wanted.items()
+    ]
+
+
+def wait(spec: Spec, kube: Kube, report: Report, timeout_s: float | None) -> None:
+    """Wait until the RayCluster is ready; a new reason for waiting is reported once."""
+    deadline = time.monotonic() + (1800.0 if timeout_s is None else timeout_s)
+    told: set[Reason] = set()
+    while True:
+        cluster = kube.get("RayCluster", spec.name)
+        if (cluster or {}).get("status", {}).get("state") == READY:
+            return
+        found = why(spec, kube, cluster)
+        for reason in found:
+            if reason not in told:
+                told.add(reason)
+                report(f"waiting: {reason}")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            causes = "\n  ".join(map(str, found)) or "its head is still starting: slipway status"
+            raise ClusterError(f"{spec.name} is not ready in time:\n  {causes}")
+        # wakes when the operator writes a status, and now and then for events of pods
+        next(iter(kube.watch("RayCluster", spec.name, min(left, 5.0))), None)
+        time.sleep(min(max(left, 0.0), 0.2))
+
+
+def why(spec: Spec, kube: Kube, cluster: Document | None) -> list[Reason]:
+    """Why the cluster's pods wait."""
+    pods = kube.find("Pod", f"{names.CLUSTER}={spec.name}")
+    return reasons(pods, kube.find("Event"), cluster)
+
+
+def down(spec: Spec, kube: Kube) -> list[str]:
+    """End everything that carries the cluster's label, what an interrupted ``up`` made too.
+
+    Storage stays: it is none of the cluster's. Returns KIND/NAME of what was ended.
+    """
+    ended = []
+    for kind in ENDED:
+        for each in kube.find(kind, f"{names.CLUSTER}={spec.name}"):
+            name = each["metadata"]["name"]
+            owned = "ownerReferences" in each["metadata"]
+            if not owned and kube.delete(kind, name):
+                ended.append(f"{kind}/{name}")
+    return ended
+
+
+def _check_same(spec: Spec, there: Document) -> None:
+    """Refuse another's cluster of the same name."""
+    metadata = there["metadata"]
+    storage = metadata.get("annotations", {}).get(names.STORAGE)
+    if metadata.get("labels", {}).get(names.CLUSTER) != spec.name:
+        raise ClusterError(
+            f"the namespace has a RayCluster {spec.name} that slipway did not make; "
+            "choose another name: or another namespace"
+        )
+    if storage is not None and storage != spec.cluster.storage.url:
+        raise ClusterError(
+            f"a cluster {spec.name} is there already, with its storage at {storage}; choose "
+            "another name: or namespace, or end that one with its own file"
+        )

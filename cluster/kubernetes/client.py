@@ -1,0 +1,255 @@
+"""The Kubernetes API through its official client, with errors that say what to do next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cluster.connection import ClusterError
+from cluster.documents import Document
+from cluster.spec.problems import did_you_mean
+
+if TYPE_CHECKING:
+    from cluster.spec.providers import Kubernetes
+
+MANAGER = "slipway"
+VERSIONS = {
+    "RayCluster": "ray.io/v1",
+    "RayJob": "ray.io/v1",
+    "RayService": "ray.io/v1",
+    "StatefulSet": "apps/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
+}
+INSTALL = (
+    "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0 "
+    "--namespace kuberay-system --create-namespace -f k8s/operator/values.yaml"
+)
+
+
+class Kube:
+    """One namespace of one cluster. Every method raises ClusterError with cause and remedy."""
+
+    def __init__(self, api: Any, namespace: str) -> None:
+        from kubernetes.dynamic import DynamicClient
+
+        self.namespace = namespace
+        with _explained(namespace):
+            self._dynamic = DynamicClient(api)
+
+    def apply(self, document: Document) -> bool:
+        """Server-side apply; returns whether anything changed."""
+        kind, name = document["kind"], document["metadata"]["name"]
+        before = self.get(kind, name)
+        with _explained(self.namespace):
+            after = self._dynamic.server_side_apply(
+                self._resource(kind),
+                body=document,
+                namespace=self.namespace,
+                field_manager=MANAGER,
+                force_conflicts=True,
+                # a misspelt key of `pod:` is an error, not something that is dropped in silence
+                query_params=[("fieldValidation", "Strict")],
+            ).to_dict()
+        return before is None or _version(before) != _version(after)
+
+    def create(self, document: Document) -> bool:
+        """Make an object, and leave one that is there alone; returns whether it was made."""
+        from kubernetes.client.exceptions import ApiException
+
+        with _explained(self.namespace):
+            try:
+                resource = self._resource(document["kind"])
+                self._dynamic.create(resource, body=document, namespace=self.namespace)
+            except ApiException as error:
+                if error.status == 409:
+                    return False
+                raise
+        return True
+
+    def get(self, kind: str, name: str) -> Document | None:
+        """An object; None where there is none."""
+        from kubernetes.client.exceptions import ApiException
+
+        with _explained(self.namespace):
+            try:
+                found = self._dynamic.get(self._resource(kind), name, self.namespace)
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
+        document: Document = found.to_dict()
+        return document
+
+    def find(self, kind: str, selector: str | None = None) -> list[Document]:
+        """The namespace's objects of a kind, those with the labels of ``a=b,c=d``."""
+        with _explained(self.namespace):
+            found = self._dynamic.get(
+                self._resource(kind), namespace=self.namespace, label_selector=selector
+            )
+        return [item.to_dict() for item in found.items]
+
+    def watch(self, kind: str, name: str, timeout_s: float) -> Iterator[Document]:
+        """An object each time that it changes, until the time is over; now, to begin with."""
+        with _explained(self.namespace):
+            for event in self._dynamic.watch(
+                self._resource(kind),
+                namespace=self.namespace,
+                name=name,
+                timeout=max(1, round(timeout_s)),
+            ):
+                yield event["raw_object"]
+
+    def delete(self, kind: str, name: str) -> bool:
+        """End an object and what belongs to it; returns whether there was one."""
+        from kubernetes.client.exceptions import ApiException
+
+        with _explained(self.namespace):
+            try:
+                self._dynamic.delete(
+                    self._resource(kind), name, self.namespace, propagation_policy="Foreground"
+                )
+            except ApiException as error:
+                if error.status == 404:
+                    return False
+                raise
+        return True
+
+    def keys_of_secret(self, name: str) -> set[str] | None:
+        """The keys of a Secret; None where there is none. Values are dropped at once.
+
+        Where one may not read Secrets any key may be there: the pods will say.
+        """
+        from kubernetes.client.exceptions import ApiException
+
+        with _explained(self.namespace):
+            try:
+                found = self._dynamic.get(self._resource("Secret"), name, self.namespace)
+            except ApiException as error:
+                if error.status == 403:
+                    return _All()
+                if error.status == 404:
+                    return None
+                raise
+        return set(found.to_dict().get("data") or {})
+
+    def has_namespace(self) -> bool:
+        """Whether the namespace exists; True where one may not look."""
+        from kubernetes.client.exceptions import ApiException
+
+        with _explained(self.namespace):
+            try:
+                self._dynamic.get(self._resource("Namespace"), self.namespace)
+            except ApiException as error:
+                if error.status not in (403, 404):
+                    raise
+                return bool(error.status == 403)
+        return True
+
+    def _resource(self, kind: str) -> Any:
+        from kubernetes.dynamic.exceptions import ResourceNotFoundError
+
+        version = VERSIONS.get(kind, "v1")
+        try:
+            return self._dynamic.resources.get(api_version=version, kind=kind)
+        except ResourceNotFoundError:
+            if version.startswith("ray.io"):
+                raise ClusterError(
+                    f"the cluster knows no {kind} of {version}: the KubeRay operator is absent or "
+                    f"too old; its administrator runs: {INSTALL}"
+                ) from None
+            raise
+
+
+def connect(provider: Kubernetes) -> Kube:
+    """The cluster of the kubeconfig's context. Raises ClusterError."""
+    from kubernetes import config
+
+    try:
+        contexts, current = config.list_kube_config_contexts()
+        known = [each["name"] for each in contexts]
+        wanted = provider.context or (current or {}).get("name")
+        if wanted not in known:
+            hint = did_you_mean(str(wanted), known)
+            raise ClusterError(f'the kubeconfig has no context "{wanted}"{hint}')
+        api = config.new_client_from_config(context=wanted, persist_config=False)
+    except (config.ConfigException, OSError) as error:
+        raise ClusterError(
+            f"no kubeconfig that can be used ({_first_line(error)}); set KUBECONFIG, or log in: "
+            "aws eks update-kubeconfig, gcloud container clusters get-credentials, "
+            "az aks get-credentials"
+        ) from None
+    return Kube(api, provider.namespace)
+
+
+class _All(set[str]):
+    """A set that leaves nothing of what is taken from it."""
+
+    def __rsub__(self, other: object) -> set[str]:
+        return set()
+
+
+@contextmanager
+def _explained(namespace: str) -> Iterator[None]:
+    """Turns the client's errors into ones that name cause and remedy."""
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        raise ClusterError(refusal(error.status or 0, _message(error), namespace)) from None
+    except HTTPError as error:
+        raise ClusterError(
+            f"the Kubernetes API does not answer ({_first_line(error)}); "
+            "is the context the right one, and the VPN up? kubectl cluster-info asks the same"
+        ) from None
+
+
+def refusal(status: int, message: str, namespace: str) -> str:
+    """What an answer of the API means, and what to do."""
+    if status == 401:
+        return (
+            "the Kubernetes API refuses the credentials of the kubeconfig: they are absent or "
+            "have expired; log in again (aws eks update-kubeconfig, gcloud container clusters "
+            "get-credentials, az aks get-credentials)"
+        )
+    right = re.search(r'cannot (\w+) resource "([\w/]+)" in API group "([\w.]*)"', message)
+    if status == 403 and right:
+        verb, resource, _ = right.groups()
+        return (
+            f"no right to {verb} {resource} in namespace {namespace}; it is in the Role "
+            "slipway-user of k8s/base/rbac.yaml: ask the administrator to bind it to you"
+        )
+    if status == 403 and "exceeded quota" in message:
+        return f"the quota of namespace {namespace} is used up: {message}"
+    if status == 404 and re.search(r'namespaces "[^"]+" not found', message):
+        return (
+            f"there is no namespace {namespace}; make it with its quota and rights: "
+            "kubectl apply -k k8s/overlays/laptop (or one of your own, see k8s/README.md)"
+        )
+    unknown = re.search(r'unknown field "([^"]+)"', message)
+    if unknown:
+        return (
+            f"the cluster does not know {unknown[1]}: a key of cluster.provider.pod that is "
+            f"misspelt, or a KubeRay operator older than 1.7; {INSTALL}"
+        )
+    return f"the Kubernetes API says {status}: {message}"
+
+
+def _message(error: Any) -> str:
+    import json
+
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason or error.body)
+
+
+def _version(document: Document) -> str:
+    return str(document["metadata"].get("resourceVersion"))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,84 @@
+"""``up`` and ``down`` where the provider is Kubernetes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from cluster.kubernetes import applying, names
+from cluster.kubernetes.client import Kube, connect
+from cluster.request import Request, WrongRequestError
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
+
+
+def up(request: Request, spec: Spec) -> None:
+    """Apply what ``render`` prints, and wait until the head answers."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    kube = connect(provider)
+    if kube.get("RayCluster", spec.name) is None:
+        _ask(request, f"start {spec.name} in namespace {provider.namespace}: {sizes(spec)}?")
+    # --timeout rings for the whole command; what it waits for has been said by then
+    applied = applying.up(spec, kube, request.say)
+    known = "was up already; nothing changed"
+    if applied.changed:
+        known = f"is up; changed: {', '.join(applied.changed)}"
+    request.answer(
+        {
+            "cluster": spec.name,
+            "namespace": provider.namespace,
+            "changed": list(applied.changed),
+            "unchanged": list(applied.unchanged),
+        },
+        f"{spec.name} {known}\nits dashboard: kubectl -n {provider.namespace} port-forward "
+        f"service/{spec.name}-head-svc 8265",
+    )
+
+
+def down(request: Request, spec: Spec) -> None:
+    """End everything that carries the cluster's label; storage stays."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    kube = connect(provider)
+    if not request.yes:
+        _check_unused(spec, kube)
+    ended = applying.down(spec, kube)
+    text = f"{spec.name} is down: {', '.join(ended)}; storage stays"
+    request.answer({"ended": ended}, text if ended else f"{spec.name} was not up; nothing to end")
+
+
+def sizes(spec: Spec) -> str:
+    """The nodes that a cluster may take, in words."""
+    pools = [
+        f"{pool.nodes} nodes of {pool.name}"
+        + (f" ({' or '.join(map(str, pool.accelerators))})" if pool.accelerators else "")
+        for pool in spec.cluster.pools
+    ]
+    return ", ".join(["a head", *pools])
+
+
+def _check_unused(spec: Spec, kube: Kube) -> None:
+    """Refuse to end services and runs, unless told."""
+    for kind in ("RayService", "RayJob"):
+        found = [
+            each["metadata"]["name"]
+            for each in kube.find(kind, f"{names.CLUSTER}={spec.name}")
+            if not (each.get("status") or {}).get("endTime")
+        ]
+        if found:
+            raise WrongRequestError(
+                f"in use: {kind} {', '.join(found)}; down -y ends all (a training resumes from "
+                "its last checkpoint when it is asked for again)"
+            )
+
+
+def _ask(request: Request, question: str) -> None:
+    if request.yes:
+        return
+    if request.json or not sys.stdin.isatty():
+        raise WrongRequestError(f"{question} -y says yes")
+    print(f"{question} [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise WrongRequestError("nothing was started")

@@ -1,0 +1,210 @@
+"""A stand-in for the Kubernetes API: it keeps objects, validates them by the real schemas, and
+answers as much as the official client and kubectl ask: discovery, apply, get, list, watch, delete.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import yaml
+
+GROUPS = {
+    "v1": {
+        "Namespace": "namespaces",
+        "Pod": "pods",
+        "Event": "events",
+        "Secret": "secrets",
+        "Service": "services",
+        "ConfigMap": "configmaps",
+        "PersistentVolumeClaim": "persistentvolumeclaims",
+    },
+    "apps/v1": {"StatefulSet": "statefulsets"},
+    "networking.k8s.io/v1": {"NetworkPolicy": "networkpolicies"},
+    "ray.io/v1": {
+        "RayCluster": "rayclusters",
+        "RayJob": "rayjobs",
+        "RayService": "rayservices",
+    },
+}
+Faults = Callable[[list[dict[str, Any]]], list[str]]
+
+
+class FakeApi:
+    """Objects by (plural, name); ``refuse`` maps "verb plural" to a status and a message."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.groups = {version: dict(kinds) for version, kinds in GROUPS.items()}
+        self.refuse: dict[str, tuple[int, str]] = {}
+        self.requests: list[str] = []
+        self.version = 0
+        self.ready = True
+        """Whether a RayCluster that is made is ready at once, as an operator would make it."""
+        self.put({"kind": "Namespace", "metadata": {"name": "ml"}}, "namespaces")
+
+    def put(self, document: dict[str, Any], plural: str) -> dict[str, Any]:
+        """Keep an object under a new version."""
+        self.version += 1
+        document["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[plural, document["metadata"]["name"]] = document
+        return document
+
+    def apply(self, document: dict[str, Any], plural: str) -> tuple[int, dict[str, Any]]:
+        """Server-side apply, for a single manager: what it says now replaces what it said."""
+        found = self.faults([document])
+        if found:
+            return 422, _status(422, f"is invalid: {'; '.join(found)}")
+        before = self.objects.get((plural, document["metadata"]["name"]))
+        if before is not None and _said(before) == _said(document):
+            return 200, before
+        if plural == "rayclusters" and self.ready:
+            document["status"] = {"state": "ready"}
+        return (200 if before else 201), self.put(document, plural)
+
+    def listed(self, plural: str, query: dict[str, str]) -> list[dict[str, Any]]:
+        """The objects of a kind that a selector takes."""
+        found = [each for (kind, _), each in self.objects.items() if kind == plural]
+        wanted = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
+        name = query.get("fieldSelector", "").removeprefix("metadata.name=")
+        return [
+            each
+            for each in found
+            if wanted.items() <= each["metadata"].get("labels", {}).items()
+            and name in ("", each["metadata"]["name"])
+        ]
+
+
+@contextmanager
+def serving(api: FakeApi) -> Iterator[str]:
+    """The address of the API while the block runs."""
+    handler = type("Handler", (_Handler,), {"api": api})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    api: FakeApi
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer("get")
+
+    def do_PATCH(self) -> None:
+        self._answer("patch")
+
+    def do_POST(self) -> None:
+        self._answer("create")
+
+    def do_DELETE(self) -> None:
+        self._answer("delete")
+
+    def _answer(self, verb: str) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = yaml.safe_load(self.rfile.read(length)) if length else None
+        url = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(url.query))
+        self.api.requests.append(f"{verb} {self.path}")
+        status, document = self._work(verb, url.path.strip("/").split("/"), query, body)
+        self._send(status, document)
+
+    def _work(self, verb: str, path: list[str], query: dict[str, str], body: Any) -> Any:
+        discovered = self._discover("/".join(path))
+        if discovered is not None:
+            return 200, discovered
+        version = path[1] if path[0] == "api" else f"{path[1]}/{path[2]}"
+        rest = path[2:] if path[0] == "api" else path[3:]
+        if rest[0] == "namespaces" and len(rest) > 2:
+            rest = rest[2:]
+        plural, name = rest[0], rest[1] if len(rest) > 1 else None
+        if f"{verb} {plural}" in self.api.refuse:
+            status, message = self.api.refuse[f"{verb} {plural}"]
+            return status, _status(status, message)
+        if verb == "patch":
+            assert self.headers["Content-Type"] == "application/apply-patch+yaml"
+            assert query["fieldValidation"] == "Strict"
+            return self.api.apply(body, plural)
+        if verb == "create":
+            if (plural, body["metadata"]["name"]) in self.api.objects:
+                return 409, _status(409, "already exists")
+            if "stringData" in body:
+                body["data"] = body.pop("stringData")
+            return 201, self.api.put(body, plural)
+        if name is None:
+            items = self.api.listed(plural, query)
+            if query.get("watch"):
+                return 200, [{"type": "ADDED", "object": each} for each in items]
+            return 200, {"kind": "List", "apiVersion": version, "metadata": {}, "items": items}
+        if (plural, name) not in self.api.objects:
+            return 404, _status(404, f'{plural} "{name}" not found')
+        if verb == "delete":
+            return 200, self.api.objects.pop((plural, name))
+        return 200, self.api.objects[plural, name]
+
+    def _discover(self, path: str) -> Any:
+        groups = self.api.groups
+        if path == "version":
+            return {"major": "1", "minor": "32", "gitVersion": "v1.32.0"}
+        if path == "api":
+            return {"kind": "APIVersions", "versions": ["v1"]}
+        if path == "apis":
+            return {"kind": "APIGroupList", "groups": [_group(v) for v in groups if "/" in v]}
+        for version, kinds in groups.items():
+            if path in (f"api/{version}", f"apis/{version}"):
+                return {
+                    "kind": "APIResourceList",
+                    "groupVersion": version,
+                    "resources": [_resource(kind, plural) for kind, plural in kinds.items()],
+                }
+        return None
+
+    def _send(self, status: int, document: Any) -> None:
+        lines = document if isinstance(document, list) else [document]
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _said(document: dict[str, Any]) -> dict[str, Any]:
+    metadata = {k: v for k, v in document["metadata"].items() if k != "resourceVersion"}
+    return {k: v for k, v in document.items() if k != "status"} | {"metadata": metadata}
+
+
+def _status(code: int, message: str) -> dict[str, Any]:
+    return {"kind": "Status", "apiVersion": "v1", "code": code, "message": message}
+
+
+def _group(version: str) -> dict[str, Any]:
+    name = version.split("/")[0]
+    inside = {"groupVersion": version, "version": version.split("/")[1]}
+    return {"name": name, "versions": [inside], "preferredVersion": inside}
+
+
+def _resource(kind: str, plural: str) -> dict[str, Any]:
+    return {
+        "name": plural,
+        "singularName": kind.lower(),
+        "namespaced": kind != "Namespace",
+        "kind": kind,
+        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+    }

@@ -1,0 +1,263 @@
+"""``up`` and ``down`` through the official client, against a stand-in for the API."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from cluster.connection import ClusterError
+from cluster.kubernetes.applying import down, up
+from cluster.kubernetes.client import Kube, connect
+from cluster.spec import load
+from tests.manifests.fake_api import FakeApi, serving
+
+SPEC = "high_availability: redis\nenv: {HF: {secret: hf/token}}\nhead: {cpus: 4}"
+PROVIDER = "namespace: ml, context: prod"
+
+
+def kubeconfig(address, names=("prod",)):
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": names[0],
+        "clusters": [{"name": "c", "cluster": {"server": address}}],
+        "users": [{"name": "u", "user": {"token": "x"}}],
+        "contexts": [{"name": n, "context": {"cluster": "c", "user": "u"}} for n in names],
+    }
+
+
+@pytest.fixture
+def api(faults, tmp_path, monkeypatch):
+    fake = FakeApi(faults)
+    fake.put({"kind": "Secret", "metadata": {"name": "hf"}, "data": {"token": "eA=="}}, "secrets")
+    with serving(fake) as address:
+        path = tmp_path / "config"
+        path.write_text(yaml.safe_dump(kubeconfig(address)))
+        # read once by the client's modules
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+        yield fake
+
+
+@pytest.fixture
+def spec(spec_of):
+    return spec_of(SPEC, provider=PROVIDER)
+
+
+def kinds(api):
+    return sorted(kind for kind, _ in api.objects)
+
+
+def test_up_makes_everything_and_twice_changes_nothing(api, spec):
+    kube = connect(spec.cluster.provider)
+    first = up(spec, kube, print)
+    assert first.changed[-1] == "RayCluster/acme"
+    assert first.unchanged == ()
+    versions = {key: each["metadata"]["resourceVersion"] for key, each in api.objects.items()}
+    second = up(spec, kube, print)
+    assert second.changed == ()
+    assert second.unchanged == first.changed
+    assert versions == {k: each["metadata"]["resourceVersion"] for k, each in api.objects.items()}
+
+
+def test_up_leaves_the_number_of_workers_to_the_autoscaler(api, spec_of):
+    spec = spec_of("pools: [{name: cpu, nodes: 0..4, cpus: 4}]", provider=PROVIDER)
+    kube = connect(spec.cluster.provider)
+    up(spec, kube, print)
+    (group,) = api.objects["rayclusters", "acme"]["spec"]["workerGroupSpecs"]
+    group |= {"replicas": 3, "scaleStrategy": {"workersToDelete": ["acme-cpu-worker-x"]}}
+    assert up(spec, kube, print).changed == ()
+    smaller = spec_of("pools: [{name: cpu, nodes: 0..2, cpus: 4}]", provider=PROVIDER)
+    up(smaller, kube, print)
+    (group,) = api.objects["rayclusters", "acme"]["spec"]["workerGroupSpecs"]
+    assert group["replicas"] == 2
+
+
+def test_tokens_are_made_once_and_differ(api, spec):
+    up(spec, connect(spec.cluster.provider), print)
+    token = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
+    password = api.objects["secrets", "acme-redis"]["data"]["password"]
+    assert token != password
+    assert len(token) == 64
+    up(spec, connect(spec.cluster.provider), print)
+    assert api.objects["secrets", "acme-ray-token"]["data"]["auth_token"] == token
+
+
+def test_policies_are_there_before_any_pod(api, spec):
+    up(spec, connect(spec.cluster.provider), print)
+    patched = [line.split("?")[0] for line in api.requests if line.startswith("patch")]
+    assert "networkpolicies" in patched[0]
+    assert "rayclusters" in patched[-1]
+
+
+def test_down_removes_what_up_made_and_nothing_else(api, spec):
+    before = set(api.objects)
+    kube = connect(spec.cluster.provider)
+    up(spec, kube, print)
+    ended = down(spec, kube)
+    assert "RayCluster/acme" in ended
+    assert set(api.objects) == before
+    assert down(spec, kube) == []
+
+
+def test_a_half_made_cluster_is_finished_by_up_and_removed_by_down(api, spec):
+    kube = connect(spec.cluster.provider)
+    api.refuse["patch statefulsets"] = (500, "boom")
+    with pytest.raises(ClusterError, match="500"):
+        up(spec, kube, print)
+    assert "rayclusters" not in kinds(api)
+    api.refuse.clear()
+    assert "RayCluster/acme" in up(spec, kube, print).changed
+    api.refuse["patch statefulsets"] = (500, "boom")
+    down(spec, kube)
+    assert kinds(api) == ["namespaces", "secrets"]
+
+
+def test_waiting_is_bounded_and_says_why(api, spec):
+    api.ready = False
+    pod = {
+        "kind": "Pod",
+        "metadata": {"name": "acme-head-x", "labels": {"slipway/cluster": "acme"}},
+        "status": {
+            "phase": "Pending",
+            "containerStatuses": [
+                {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pull"}}}
+            ],
+        },
+    }
+    api.put(pod, "pods")
+    lines = []
+    with pytest.raises(ClusterError, match="not ready in time:\n  acme-head-x: the image cannot"):
+        up(spec, connect(spec.cluster.provider), lines.append, timeout_s=0.5)
+    assert sum("the image cannot be pulled" in line for line in lines) == 1
+
+
+def test_what_is_missing_is_said_all_at_once(api, spec_of):
+    spec = spec_of("env: {A: {secret: none}, B: {secret: hf/other}}", provider=PROVIDER)
+    with pytest.raises(ClusterError) as caught:
+        up(spec, connect(spec.cluster.provider), print)
+    assert "key other of Secret hf; Secret none with value" in str(caught.value)
+    assert kinds(api) == ["namespaces", "secrets"]
+
+
+def test_another_cluster_of_the_name_is_left_alone(api, spec, tmp_path):
+    kube = connect(spec.cluster.provider)
+    up(spec, kube, print)
+    path = tmp_path / "cluster.yaml"
+    path.write_text(path.read_text().replace("s3://acme/prod", "s3://acme/other"))
+    with pytest.raises(ClusterError, match="is there already, with its storage at s3://acme/prod"):
+        up(load(path), kube, print)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        ({"patch rayclusters": (401, "Unauthorized")}, "refuses the credentials"),
+        (
+            {
+                "patch rayclusters": (
+                    403,
+                    'rayclusters.ray.io "acme" is forbidden: User "eve" cannot patch resource '
+                    '"rayclusters" in API group "ray.io" in the namespace "ml"',
+                )
+            },
+            "no right to patch rayclusters in namespace ml; it is in the Role slipway-user",
+        ),
+        (
+            {"patch rayclusters": (400, 'strict decoding error: unknown field "spec.authOptions"')},
+            "does not know spec.authOptions",
+        ),
+    ],
+)
+def test_refusals_say_what_to_do(api, spec, refusal, message):
+    api.refuse = refusal
+    with pytest.raises(ClusterError, match=message):
+        up(spec, connect(spec.cluster.provider), print)
+
+
+def test_no_namespace(api, spec):
+    del api.objects["namespaces", "ml"]
+    with pytest.raises(ClusterError, match="there is no namespace ml"):
+        up(spec, connect(spec.cluster.provider), print)
+    assert "patch" not in " ".join(api.requests)
+
+
+def test_no_operator(api, spec):
+    del api.groups["ray.io/v1"]
+    with pytest.raises(ClusterError, match=r"operator is absent or too old.*helm install"):
+        up(spec, connect(spec.cluster.provider), print)
+    assert kinds(api) == ["namespaces", "secrets"]
+
+
+def test_one_may_work_without_reading_secrets(api, spec):
+    api.refuse["get secrets"] = (403, "forbidden")
+    assert up(spec, connect(spec.cluster.provider), print).changed
+
+
+def test_kubeconfigs_that_cannot_be_used(api, spec, tmp_path, monkeypatch):
+    place = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+    provider = spec.cluster.provider
+    with pytest.raises(ClusterError, match='no context "prood"; did you mean "prod"'):
+        connect(provider.model_copy(update={"context": "prood"}))
+    monkeypatch.setattr(place, str(tmp_path / "none"))
+    with pytest.raises(ClusterError, match="no kubeconfig that can be used"):
+        connect(provider)
+    path = tmp_path / "dead"
+    path.write_text(yaml.safe_dump(kubeconfig("http://127.0.0.1:9")))
+    monkeypatch.setattr(place, str(path))
+    with pytest.raises(ClusterError, match="does not answer"):
+        connect(provider)
+
+
+def test_secrets_are_never_printed(api, spec, capsys):
+    up(spec, connect(spec.cluster.provider), print)
+    token = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
+    assert token not in capsys.readouterr().out
+    assert token not in json.dumps([line for line in api.requests])
+
+
+def test_documents_of_kube_are_plain(api, spec):
+    kube = connect(spec.cluster.provider)
+    assert isinstance(kube, Kube)
+    assert kube.get("Pod", "none") is None
+    assert kube.find("Pod") == []
+
+
+def test_the_command_asks_before_it_starts_and_before_it_ends(api, spec, tmp_path, capsys):
+    from cluster import verbs
+    from cluster.request import Request, WrongRequestError
+
+    path = tmp_path / "cluster.yaml"
+    with pytest.raises(WrongRequestError, match="start acme in namespace ml: a head"):
+        verbs.up(Request(path, json=True))
+    assert "rayclusters" not in kinds(api)
+    verbs.up(Request(path, json=True, yes=True))
+    capsys.readouterr()
+    verbs.up(Request(path, json=True))  # it runs: nothing is started
+    assert json.loads(capsys.readouterr().out)["changed"] == []
+    labels = {"slipway/cluster": "acme"}
+    api.put({"kind": "RayService", "metadata": {"name": "s", "labels": labels}}, "rayservices")
+    with pytest.raises(WrongRequestError, match="in use: RayService s"):
+        verbs.down(Request(path))
+    verbs.down(Request(path, yes=True))
+    assert kinds(api) == ["namespaces", "secrets"]
+
+
+def test_render_prints_exactly_what_up_applies(api, spec, tmp_path, capsys):
+    from cluster import verbs
+    from cluster.request import Request
+
+    verbs.render(Request(tmp_path / "cluster.yaml"), spec=False)
+    printed = list(yaml.safe_load_all(capsys.readouterr().out))
+    up(spec, connect(spec.cluster.provider), print)
+    stored = {
+        (each["kind"], each["metadata"]["name"]): {
+            key: value for key, value in each.items() if key != "status"
+        }
+        for (kind, _), each in api.objects.items()
+        if kind not in ("namespaces", "secrets")
+    }
+    for each in stored.values():
+        del each["metadata"]["resourceVersion"]
+    assert {(each["kind"], each["metadata"]["name"]): each for each in printed} == stored
