@@ -357,3 +357,29 @@ def test_a_large_catalogue_is_sampled() -> None:
 def test_metrics_of_nothing() -> None:
     with pytest.raises(ValueError, match="nothing to score"):
         metrics_of({"rank": np.zeros(0, np.int64)}, 5)
+
+
+def test_other_data_are_read_by_the_numbers_of_a_saved_model(made: Any, folder: Path) -> None:
+    """As the gate does, to judge an incumbent on the newer data of its successor."""
+    newer = folder / f"newer-{made.domain.shape.type}"
+    newer.mkdir()
+    write_events(newer)
+    with (newer / "events.csv").open("a") as file:
+        file.write("7,10,9000\n7,new,9001\nlate,1,1\nlate,2,2\nlate,3,3\nlate,4,4\n")
+    model = model_of(newer, {"pretrained": "films@1"})
+    storage: Any = LocalStorage(folder / "store")
+    data = PreparedData(storage, prepare(model, storage, print, made.bundle).digest)
+    rows: Any = data.rows("test")
+    rows = rows.slice(0, len(rows))
+    numbers = made.domain.catalogue.items.numbers
+    own = rows["user"] == made.domain.catalogue.users.numbers["7"]
+    assert rows["target"][own].tolist() == [len(numbers) + 1]
+    last = int(rows["items_length"][own][0]) - 1
+    assert rows["items"][own][0, last] == numbers["10"]
+    assert rows["target"][rows["user"] == 0].tolist() == [numbers["4"]]
+    with torch.no_grad():
+        outcomes = made.domain.outcomes(made.network, made.domain.collate(rows))
+    assert outcomes["rank"][own].tolist() == [made.domain.shape.num_items]
+    assert (data.processor() / "items.arrow").read_bytes() == (
+        made.bundle / "items.arrow"
+    ).read_bytes()

@@ -8,10 +8,13 @@ training follow.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ITEMS, USERS, ABOUT = "items.arrow", "users.arrow", "events.json"
+CONFIG = "config.json"
+"""Sizes of the network, in the folder of a model."""
 SEVERAL = 3
 
 
@@ -123,6 +128,26 @@ def write_catalogue(
     lists = [("items", pa.list_(pa.int32())), ("ratings", pa.list_(pa.float32()))]
     _write(folder / USERS, pa.table(users, schema=pa.schema([("id", pa.string()), *lists])))
     (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False), "utf-8")
+
+
+def copy_catalogue(pretrained: Path, folder: Path) -> None:
+    """The catalogue of a saved model, as its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (ITEMS, USERS, ABOUT):
+        shutil.copyfile(pretrained / name, folder / name)
+
+
+def digest_of_catalogue(pretrained: Path) -> str:
+    """SHA-256 in hex of what decides the numbers of a saved model."""
+    total = hashlib.sha256()
+    for name in (ITEMS, USERS, ABOUT):
+        total.update((pretrained / name).read_bytes())
+    return total.hexdigest()
+
+
+def read_config(pretrained: Path) -> SimpleNamespace:
+    """The sizes that a saved model's network has."""
+    return SimpleNamespace(**json.loads((pretrained / CONFIG).read_text("utf-8")))
 
 
 def split_genres(text: str) -> list[str]:

@@ -29,7 +29,7 @@ class FactorShape:
     num_ratings: int
 
     def dump(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"type": "matrix-factorisation", **asdict(self)}
 
 
 class MatrixFactorisation(nn.Module):
@@ -94,4 +94,4 @@ class MatrixFactorisation(nn.Module):
 
 def parse_factors(content: Mapping[str, Any]) -> FactorShape:
     """What `FactorShape.dump` gave."""
-    return FactorShape(**content)
+    return FactorShape(**{name: value for name, value in content.items() if name != "type"})

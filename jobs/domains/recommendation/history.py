@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from jobs.domains.files import DataError
 from jobs.domains.recommendation.events import arrays_of
 from jobs.domains.records.catalog import by_value
+from jobs.domains.records.dropping import Dropped
 from jobs.domains.records.splitting import by_time, keys_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")
 PARTS = ("", "validation", "test")
+FEW_RATINGS = 0.001
+"""Ratings of values that fewer than this share have, beyond all others, are outside the scale."""
+SCALE_VALUES = 101
+"""A scale has so many different values at most; more, and any number is a rating."""
 
 
 @dataclass
@@ -76,6 +81,24 @@ def join(
     duplicates = int((~kept).sum())
     user, item, rating, time, part = (a[kept] for a in columns)
     return History(users, items, user, item, rating, time, part, duplicates, contradictions)
+
+
+def on_scale(history: History, dropped: Dropped) -> History:
+    """Without ratings outside the scale that all but a few are on; these are counted."""
+    values, counts = np.unique(history.rating, return_counts=True)
+    usual = values[counts >= max(1.0, FEW_RATINGS * len(history))]
+    if not 1 < len(usual) <= SCALE_VALUES or len(history) < 1 / FEW_RATINGS:
+        return history
+    outside = (history.rating < usual[0]) | (history.rating > usual[-1])
+    if not outside.any():
+        return history
+    first = int(np.flatnonzero(outside)[0])
+    user, item = history.users[history.user[first]], history.items[history.item[first]]
+    kind = f"rating outside the scale of {usual[0]:g} to {usual[-1]:g}"
+    example = f"user {user}, item {item}: {history.rating[first]:g} is a {kind}"
+    dropped.include({kind: int(outside.sum())}, [example])
+    names = ("user", "item", "rating", "time", "part")
+    return replace(history, **{name: getattr(history, name)[~outside] for name in names})
 
 
 def sides_of(

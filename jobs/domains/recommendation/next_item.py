@@ -22,7 +22,7 @@ from jobs.domains import Columns, Outcomes
 from jobs.domains.details import Detail, Shown
 from jobs.domains.recommendation import ranking
 from jobs.domains.recommendation.answering import NextItemAnswers
-from jobs.domains.recommendation.catalogue import Catalogue
+from jobs.domains.recommendation.catalogue import CONFIG, Catalogue
 from jobs.domains.recommendation.neighbours import baselines
 from jobs.domains.recommendation.networks import NextItemNetwork, SASRec, Shape, shape_of
 from jobs.domains.recommendation.reading import histories
@@ -31,7 +31,7 @@ from jobs.domains.recommendation.towers import TwoTower, features_of
 if TYPE_CHECKING:
     from cluster.spec import ModelSpec
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 LEARN = 0
 """The target of rows in which each item is predicted from those before it."""
 

@@ -36,8 +36,7 @@ class NextItemPreparation(EventPreparation):
 
     @property
     def context(self) -> int:
-        network: Any = self.model.network
-        return int(network.context)
+        return int(self.network.context)
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"context": self.context}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,15 @@ import pyarrow as pa
 from jobs.domains import Block
 from jobs.domains.files import DataError, Source, digest_of, find_sources
 from jobs.domains.recommendation import builtin
-from jobs.domains.recommendation.catalogue import order_items, split_genres, write_catalogue
+from jobs.domains.recommendation.catalogue import (
+    Catalogue,
+    copy_catalogue,
+    digest_of_catalogue,
+    order_items,
+    read_config,
+    split_genres,
+    write_catalogue,
+)
 from jobs.domains.recommendation.events import Notes, columns_of, events_of
 from jobs.domains.recommendation.history import (
     SPLITS,
@@ -22,6 +29,7 @@ from jobs.domains.recommendation.history import (
     History,
     check,
     join,
+    on_scale,
     sides_of,
 )
 from jobs.domains.recommendation.layouts import NAMES, SUFFIXES, wanted
@@ -37,10 +45,6 @@ if TYPE_CHECKING:
     from cluster.storage import Storage
 
 PIECE_USERS = 4096
-FEW_RATINGS = 0.001
-"""Ratings of values that fewer than this share have, beyond all others, are outside the scale."""
-SCALE_VALUES = 101
-"""A scale has so many different values at most; more, and any number is a rating."""
 
 
 class EventPreparation:
@@ -57,8 +61,12 @@ class EventPreparation:
         self, model: ModelSpec, pretrained: Path | None = None, store: Storage | None = None
     ) -> None:
         self.model, self.data, self.store = model, model.data, store
+        self.pretrained = pretrained
+        sizes: Any = read_config(pretrained) if pretrained else model.network
+        self.network = sizes
+        """Sizes of the network; of a model whose numbers are kept, those that it was saved with."""
         self.last = model.data.split.last or self.default_last
-        self.has_content = getattr(model.network, "type", "") == "two-tower"
+        self.has_content = self.network.type == "two-tower" and pretrained is None
         self.history: History
         self.sides: NDArray[np.int8]
         by = model.data.split.by
@@ -89,6 +97,7 @@ class EventPreparation:
             "columns": dict(self.data.columns),
             "encoding": self.data.encoding,
             "tokenizer": tokenizer_settings(self.model, None) if self.has_content else None,
+            "pretrained": digest_of_catalogue(self.pretrained) if self.pretrained else None,
         }
 
     def inspect(self, source: Source) -> dict[str, Any]:
@@ -113,7 +122,7 @@ class EventPreparation:
         parts = [source.part for source in self._sources]
         self.history = join(parts, inspections, self.keeps_last)
         if self.needs_rating:
-            self._drop_outside(dropped)
+            self.history = on_scale(self.history, dropped)
         history = self.history
         if not len(history):
             raise DataError(_nothing(dropped))
@@ -136,6 +145,7 @@ class EventPreparation:
             "users": len(history.users),
             "items": len(history.items),
             "trained_items": self.num_trained,
+            "trained_users": self.num_trained_users,
             "users_of_one_event": int((np.diff(history.starts) == 1).sum()),
         }
 
@@ -146,6 +156,9 @@ class EventPreparation:
     def fit(self, folder: Path, report: Callable[[str], None]) -> None:
         for line in self._told:
             report(line)
+        if self.pretrained is not None:
+            copy_catalogue(self.pretrained, folder)
+            return
         titles = [self._about.get(name, ("", ""))[0] for name in self.item_ids]
         genres = [self._about.get(name, ("", ""))[1] for name in self.item_ids]
         items = {
@@ -220,6 +233,20 @@ class EventPreparation:
         self.user_numbers = np.empty(len(users), np.int32)
         self.user_numbers[users] = np.arange(1, len(users) + 1)
         self._users = users
+        if self.pretrained is not None:
+            self._keep_numbers(Catalogue(self.pretrained))
+
+    def _keep_numbers(self, known: Catalogue) -> None:
+        """Those of a model that exists; items it lacks come behind its last, users are 0."""
+        history, outside = self.history, len(known.items) + 1
+        items = [known.items.numbers.get(name, outside) for name in history.items]
+        users = [known.users.numbers.get(name, 0) for name in history.users]
+        self.item_numbers, self.user_numbers = (
+            np.asarray(items, np.int32),
+            np.asarray(users, np.int32),
+        )
+        self.num_trained = known.items.num_trained
+        self.num_trained_users = known.users.num_trained
 
     def _by_user_number(self) -> NDArray[np.int64]:
         """Places of all events, by their user's number and then the oldest first."""
@@ -233,26 +260,6 @@ class EventPreparation:
         folder.mkdir(parents=True, exist_ok=True)
         vocabulary = fit_vocabulary(self.model, None, STREAM, known, folder, report)
         return [vocabulary.encode(title.lower()) for title in titles]
-
-    def _drop_outside(self, dropped: Dropped) -> None:
-        """Leave out ratings outside the scale that all but a few are on."""
-        history = self.history
-        values, counts = np.unique(history.rating, return_counts=True)
-        usual = values[counts >= max(1.0, FEW_RATINGS * len(history))]
-        if not 1 < len(usual) <= SCALE_VALUES or len(history) < 1 / FEW_RATINGS:
-            return
-        outside = (history.rating < usual[0]) | (history.rating > usual[-1])
-        if not outside.any():
-            return
-        first = int(np.flatnonzero(outside)[0])
-        place = (
-            f"user {history.users[history.user[first]]}, item {history.items[history.item[first]]}"
-        )
-        kind = f"rating outside the scale of {usual[0]:g} to {usual[-1]:g}"
-        example = f"{place}: {history.rating[first]:g} is a {kind}"
-        dropped.include({kind: int(outside.sum())}, [example])
-        names = ("user", "item", "rating", "time", "part")
-        self.history = replace(history, **{n: getattr(history, n)[~outside] for n in names})
 
     def _tell(
         self, dropped: Dropped, marks: Counter[str], inspections: Sequence[dict[str, Any]]

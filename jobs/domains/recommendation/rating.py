@@ -22,9 +22,9 @@ from jobs.domains import Columns, Outcomes
 from jobs.domains.details import Detail, Shown, Table
 from jobs.domains.recommendation.answering import RatingAnswers
 from jobs.domains.recommendation.biases import fit_biases
-from jobs.domains.recommendation.catalogue import Catalogue
+from jobs.domains.recommendation.catalogue import CONFIG, Catalogue
 from jobs.domains.recommendation.factors import FactorShape, MatrixFactorisation, parse_factors
-from jobs.domains.recommendation.next_item import CONFIG, WEIGHTS, save_folder
+from jobs.domains.recommendation.next_item import WEIGHTS, save_folder
 from jobs.domains.recommendation.reading import ratings
 
 if TYPE_CHECKING:

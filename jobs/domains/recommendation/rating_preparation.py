@@ -33,8 +33,7 @@ class RatingPreparation(EventPreparation):
 
     @property
     def num_recent(self) -> int:
-        network: Any = self.model.network
-        return int(network.recent)
+        return int(self.network.recent)
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"recent": self.num_recent}
