@@ -30,5 +30,8 @@ def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
         # A replica that has gone is left for another; what it had begun is not sent twice.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_RETRIES": "3",
+        # On a machine that is busy otherwise Serve's 5 and 10 seconds end proxies that are fine.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
     }

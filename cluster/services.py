@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PATH = "/api/serve/applications/"
 WAIT_S = 600.0
+PUT_TIMEOUT_S = 180.0
+"""The first one starts Ray Serve."""
 
 
 class ServiceNotUpError(ClusterError):
@@ -59,7 +61,14 @@ class Application:
 
 def put(connection: Connection, document: Mapping[str, Any]) -> None:
     """Makes the cluster's applications those of the document; others end."""
-    api.put(connection, PATH, document)
+    for attempts_left in (2, 1, 0):
+        try:
+            api.put(connection, PATH, document, PUT_TIMEOUT_S)
+            return
+        except ClusterError as error:  # a proxy that was replaced while Serve started
+            if not attempts_left or "actor is dead" not in str(error):
+                raise
+            time.sleep(2)
 
 
 def applications(connection: Connection) -> dict[str, Application]:

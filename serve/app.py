@@ -6,6 +6,8 @@ the one at `/`. `serve run serve.app:build spec=cluster.yaml` is both in one app
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,8 @@ from starlette.responses import Response
 
 from cluster.spec import StorageSpec
 from cluster.storage import open_storage
+from serve.applications import FRONT
+from serve.figures import EDGES_MS, Figures, Observe, Snapshot
 from serve.front import Front
 from serve.gateway import Gateway
 from serve.model import ModelService
@@ -24,6 +28,9 @@ from serve.replica import Replica
 from serve.tasks import TASKS
 from serve.tokens import Tokens
 from serve.versions import Shelf
+
+FIGURES_S = 5.0
+log = logging.getLogger("ray.serve")
 
 
 @ray.serve.deployment(name="Model")
@@ -42,7 +49,30 @@ class Model(ModelService):
         shelf = Shelf(storage, args["model"], lambda d, t, folder: load(d, t, folder, device), kind)
         streams, embeddings = _text_extras(kind)
         replica = Replica(shelf, TASKS[kind], streams, embeddings)
-        super().__init__(args["model"], replica, Gateway(_tokens(args)))
+        gateway = Gateway(_tokens(args), Figures(_metrics()))
+        super().__init__(args["model"], replica, gateway)
+        self._sending: asyncio.Task[None] | None = None
+
+    async def reconfigure(self, config: Mapping[str, Any]) -> None:
+        await super().reconfigure(config)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_figures())
+
+    async def _send_figures(self) -> None:
+        """What was counted here, to the front, which shows the sums."""
+        source = ray.serve.get_replica_context().replica_id.unique_id
+        sent = 0
+        while True:
+            await asyncio.sleep(FIGURES_S)
+            counts = self.gateway.figures.counts
+            total = sum(sum(each["classes"].values()) for each in counts.values())
+            if total == sent:
+                continue
+            try:
+                await ray.serve.get_app_handle(FRONT).take_figures.remote(source, counts)
+                sent = total
+            except Exception:  # without a front (serve run) or while it restarts
+                log.debug("the front does not take figures", exc_info=True)
 
 
 @ray.serve.deployment(name="Front")
@@ -50,11 +80,16 @@ class FrontService:
     """What the models share: /v1, the page, the probes."""
 
     def __init__(self, args: Mapping[str, Any], handles: Mapping[str, Any] | None = None) -> None:
-        self.front = Front(args["models"], Gateway(_tokens(args)), _handles(handles))
+        gateway = Gateway(_tokens(args), Figures(_metrics()))
+        self.front = Front(args["models"], gateway, _handles(handles))
 
     def reconfigure(self, config: Mapping[str, Any]) -> None:
         """The models that there are."""
         self.front.models = dict(config["models"])
+
+    def take_figures(self, source: str, counts: Snapshot) -> None:
+        """What a replica has counted since it started."""
+        self.front.collected.take(source, counts)
 
     async def __call__(self, request: Request) -> Response:
         """Every address that no model has."""
@@ -98,6 +133,27 @@ def _text_extras(kind: tuple[str, str]) -> tuple[Any, Any]:
     from jobs.domains.text.streaming import Streams
 
     return Streams, Embeddings
+
+
+def _metrics() -> Observe:
+    """Prometheus metrics at the port where Ray's own are."""
+    from ray.util.metrics import Counter, Histogram
+
+    requests = Counter(
+        "slipway_requests_total", "Answers by version and status", ("model", "version", "status")
+    )
+    latencies = Histogram(
+        "slipway_latency_ms", "Latency of answers", list(EDGES_MS), ("model", "version")
+    )
+
+    def observe(name: str, status: int, ms: float) -> None:
+        model, _, version = name.partition("@")
+        tags = {"model": model, "version": version}
+        requests.inc(1, tags | {"status": str(status)})
+        if status < 400:
+            latencies.observe(max(ms, 1e-3), tags)
+
+    return observe
 
 
 def _tokens(args: Mapping[str, Any]) -> Tokens | None:

@@ -35,10 +35,7 @@ def document(
 
 def applications(spec: Spec, models: Sequence[str], tokens: str) -> list[dict[str, Any]]:
     """The front first, then each model."""
-    known = {
-        name: {"domain": spec.models[name].domain, "task": spec.models[name].task}
-        for name in models
-    }
+    known = {name: _known(spec.models[name]) for name in models}
     shared = {"tokens": tokens}
     front = {
         "name": FRONT,
@@ -57,6 +54,12 @@ def applications(spec: Spec, models: Sequence[str], tokens: str) -> list[dict[st
         ],
     }
     return [front, *(_application(spec, name, shared) for name in models)]
+
+
+def _known(model: ModelSpec) -> dict[str, Any]:
+    """What the front is told of a model."""
+    sleeps = model.serve is not None and model.serve.replicas.min == 0
+    return {"domain": model.domain, "task": model.task, "sleeps": sleeps}
 
 
 def _application(spec: Spec, name: str, shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from serve import endpoint, pages
 from serve.errors import ServiceError
+from serve.figures import Collected
 from serve.gateway import Gateway, only
 from serve.openapi import describe
 from serve.tasks import TASKS, Task
@@ -38,6 +39,7 @@ class Front:
         self.gateway = gateway
         self.handle_of = handle_of
         self.v1 = V1(self)
+        self.collected = Collected()
         self._open: dict[str, Callable[[Request, Client], Awaitable[Response]]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -56,6 +58,8 @@ class Front:
         path = request.url.path
         if path.startswith("/models/"):
             return await self._model(request, client, path.removeprefix("/models/"))
+        if path == "/status":
+            return await self._status(request)
         route = self.v1.routes.get(path)
         if route is not None:
             return await route(request, client)
@@ -80,12 +84,26 @@ class Front:
             )
         return JSONResponse({"status": "ready", "models": list(self.models)})
 
-    async def _probe(self, name: str) -> str:
+    async def _probe(self, name: str, wanted: str = "") -> str:
+        """Why a model does not answer, or what else troubles it; "" where nothing does."""
         try:
             found = await asyncio.wait_for(self.handle_of(name).versions.remote(), PROBE_TIMEOUT_S)
         except Exception as error:
             return str(error) or "it does not answer"
-        return "" if found["live"] else "; ".join(found["trouble"].values()) or "no version"
+        trouble = "; ".join(found["trouble"].values())
+        return trouble if wanted else "" if found["live"] else trouble or "no version"
+
+    async def _status(self, request: Request) -> Response:
+        """The versions side by side, and what keeps an alias from its newest version."""
+        only(request, "GET")
+        awake = [name for name, model in self.models.items() if not model.get("sleeps")]
+        troubles = await asyncio.gather(*(self._probe(name, "trouble") for name in awake))
+        return JSONResponse(
+            {
+                "versions": self.collected.summary(self.gateway.figures.counts),
+                "trouble": {n: why for n, why in zip(awake, troubles, strict=True) if why},
+            }
+        )
 
     async def _openapi(self, request: Request, client: Client) -> Response:
         only(request, "GET", "HEAD")

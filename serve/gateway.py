@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from serve.content import Content
 from serve.errors import ServiceError
+from serve.figures import Figures
 from serve.tokens import Client, Tokens
 
 log = logging.getLogger("ray.serve")
@@ -27,8 +28,9 @@ NOBODY = Client("")
 class Gateway:
     """Lets requests in and answers out; nothing that a client sends becomes a 500 of ours."""
 
-    def __init__(self, tokens: Tokens | None) -> None:
+    def __init__(self, tokens: Tokens | None, figures: Figures | None = None) -> None:
         self.tokens = tokens
+        self.figures = figures or Figures()
 
     async def respond(self, request: Request, work: Work, is_open: bool = False) -> Response:
         """The answer of `work`, or the error in our shape, with the headers that all carry."""
@@ -63,16 +65,18 @@ class Gateway:
         response: Response | None = None,
     ) -> None:
         """One line of JSON; never what was sent or answered."""
-        line = {
+        version = response.headers.get("x-model-version", "") if response is not None else ""
+        line: dict[str, Any] = {
             "request_id": request_id,
             "client": client.name,
             "method": request.method,
             "path": request.url.path,
             "status": status,
             "ms": round((time.perf_counter() - started) * 1e3, 1),
-            "version": response.headers.get("x-model-version") if response is not None else None,
+            "version": version,
         }
         log.info(json.dumps(line))
+        self.figures.observe(version, status, line["ms"])
 
 
 def refusal(error: ServiceError) -> Response:
@@ -98,6 +102,3 @@ def only(request: Request, *methods: str) -> None:
     if request.method not in methods:
         message = f"{request.method} is not for this address; use {', '.join(methods)}"
         raise ServiceError(405, "method_not_allowed", message, {"Allow": ", ".join(methods)})
-
-
-Document = dict[str, Any]

@@ -1,0 +1,253 @@
+"""Services as users have them: the clients people use, versions that move, replicas killed."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from huggingface_hub import InferenceClient
+from PIL import Image
+
+from cluster import local, services
+from cluster.connection import Connection
+from cluster.processes import owned
+from cluster.request import ELSEWHERE, Request
+from cluster.spec import Spec
+from cluster.storage import open_storage
+from jobs.bundles import set_alias
+from serve import verbs
+from serve.tokens import first_token
+from tests.clusters import own_cluster
+from tests.services import LANGUAGE, Answer, ask, publish, write_spec
+
+LABELS: dict[str, Any] = {
+    "domain": "text",
+    "task": "classification",
+    "data": {"source": "builtin:docstrings", "tokenizer": {"type": "bpe", "size": 400}},
+    "network": {"type": "bert", "layers": 2, "heads": 2, "width": 32, "context": 64},
+}
+DIGITS: dict[str, Any] = {
+    "domain": "vision",
+    "task": "classification",
+    "data": {"source": "builtin:digits"},
+    "network": {"type": "cnn", "width": 8},
+}
+PROMPT = "The for statement"
+
+
+@dataclass
+class Served:
+    """Services that are up."""
+
+    spec: Spec
+    connection: Connection
+    request: Request
+    url: str
+    token: str
+
+    def ask(self, path: str, body: Any = None, **options: Any) -> Answer:
+        return ask(self.url + path, body, self.token, **options)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("services")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLIPWAY_CACHE", str(folder / "cache"))
+        patch.setenv("SLIPWAY_SECRETS", str(folder / "secrets"))
+        spec = write_spec(
+            folder,
+            {
+                "writer": LANGUAGE | {"serve": {}},
+                "labels": LABELS | {"serve": {"replicas": 2}},
+                "digits": DIGITS | {"serve": {"replicas": "0..2"}},
+            },
+        )
+        for name in spec.models:
+            publish(spec, name, 1, folder / f"{name}-1", "production")
+        publish(spec, "labels", 2, folder / "labels-2")
+        with own_cluster(spec, folder / "state") as connection:
+            request = Request(file=folder / "cluster.yaml")
+            verbs.serve(request, None)
+            token = first_token(verbs.token_file_of(spec))
+            yield Served(spec, connection, request, services.address(spec), token)
+
+
+@dataclass
+class Load:
+    """Requests of several clients, one after the other each, until told to end."""
+
+    once: Callable[[int], Answer]
+    clients: int = 4
+    answers: list[Answer] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Load:
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, args=(place,)) for place in range(self.clients)
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, client: int) -> None:
+        for _ in itertools.count():
+            if self._ended.is_set():
+                return
+            found = self._try(client)
+            if not isinstance(found, Answer) or found.status >= 500:  # as clients do: once more
+                found = self._try(client)
+            if isinstance(found, Answer) and found.status == 200:
+                self.answers.append(found)
+            else:
+                self.failures.append(repr(found)[:300])
+
+    def _try(self, client: int) -> Answer | OSError:
+        try:
+            return self.once(client)
+        except OSError as error:
+            return error
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 90).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_openai_completes_and_streams(served: Served) -> None:
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.token)
+    assert {model.id for model in client.models.list()} == {"writer", "labels", "digits"}
+    options: Any = {"model": "writer", "prompt": PROMPT, "max_tokens": 12, "temperature": 0}
+    whole = client.completions.create(**options)
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 12
+    parts = [part.choices[0].text for part in client.completions.create(stream=True, **options)]
+    assert len(parts) > 2
+    assert "".join(parts) == whole.choices[0].text
+    with pytest.raises(openai.NotFoundError, match="models: "):
+        client.completions.create(model="nobody", prompt="a")
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key="wrong").models.list()
+
+
+def test_openai_embeds(served: Served) -> None:
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.token)
+    texts = ["a short text", "another one"]
+    packed = client.embeddings.create(model="labels", input=texts)  # base64 below
+    plain = client.embeddings.create(model="labels", input=texts, encoding_format="float")
+    assert len(plain.data[0].embedding) == 32
+    assert packed.data[1].embedding == pytest.approx(plain.data[1].embedding, abs=1e-6)
+
+
+def test_hugging_faces_client_answers(served: Served) -> None:
+    def client(name: str) -> InferenceClient:
+        return InferenceClient(model=f"{served.url}/models/{name}", token=served.token)
+
+    text = client("writer").text_generation(PROMPT, max_new_tokens=5)
+    assert isinstance(text, str)
+    labels = client("labels").text_classification("open a socket and listen")
+    assert sum(each.score for each in labels) == pytest.approx(1, abs=1e-3)
+    # digits has no replica yet: the first request starts one
+    shown = client("digits").image_classification(picture())
+    assert {each.label for each in shown} <= set("0123456789")
+
+
+def test_eight_streams_give_the_tokens_of_one(served: Served) -> None:
+    prompts = [f"{PROMPT} {n}" for n in range(8)]
+    parameters = {"max_new_tokens": 20, "temperature": 0}
+    alone = [
+        served.ask("/models/writer", {"inputs": prompt, "parameters": parameters}).json()
+        for prompt in prompts
+    ]
+    together = served.ask("/models/writer", {"inputs": prompts, "parameters": parameters}).json()
+    assert [each[0] for each in alone] == together
+
+
+def test_an_alias_moves_without_a_failed_request(served: Served) -> None:
+    storage = open_storage(served.spec.cluster.storage, served.spec.name)
+    body = {"inputs": "open a socket and listen"}
+    expected = {number: served.ask(f"/models/labels@{number}", body).json() for number in (1, 2)}
+    assert expected[1] != expected[2]
+    with Load(lambda client: served.ask("/models/labels", body)) as load:
+        for number in (2, 1, 2, 1, 2):
+            set_alias(storage, "labels", "production", number, "test", "back and forth")
+            time.sleep(4)
+    assert load.failures == []
+    seen = Counter(answer.headers["x-model-version"] for answer in load.answers)
+    assert set(seen) == {"labels@1", "labels@2"}
+    for answer in load.answers:
+        number = int(answer.headers["x-model-version"].partition("@")[2])
+        scores = {each["label"]: each["score"] for each in answer.json()[0]}
+        wanted = {each["label"]: each["score"] for each in expected[number][0]}
+        assert scores == pytest.approx(wanted, abs=1e-5)
+    assert load.answers[-1].headers["x-model-version"] == "labels@2"
+
+
+@pytest.mark.parametrize("size", [100, 40_000])
+def test_a_killed_replica_costs_nothing(served: Served, size: int) -> None:
+    body = {"inputs": "open a socket " * (size // 14)}
+    with Load(lambda client: served.ask("/models/labels", body)) as load:
+        time.sleep(2)
+        os.kill(replica_pids(served, "labels")[0], signal.SIGKILL)
+        time.sleep(8)
+    assert load.failures == []
+    assert len(load.answers) > 20
+
+
+def replica_pids(served: Served, model: str) -> list[int]:
+    mark = local.home_of(served.spec).mark
+    name = f"ray::ServeReplica:{model}:"
+    return [p.pid for p in owned(mark) if name in " ".join(p.cmdline()[:1])]
+
+
+def test_tokens_are_looked_at_again(served: Served) -> None:
+    path = verbs.token_file_of(served.spec)
+    with path.open("a") as file:
+        file.write("guest guest-token-1 2/h\n")
+    time.sleep(1.5)
+    statuses = [
+        ask(f"{served.url}/models/labels", {"inputs": "a"}, "guest-token-1").status
+        for _ in range(6)
+    ]
+    assert statuses[0] == 200
+    assert 429 in statuses
+
+
+def test_one_model_stops_and_the_others_go_on(served: Served) -> None:
+    assert verbs.stop(served.request, "nobody") == ELSEWHERE
+    assert verbs.stop(served.request, "labels") == 0
+    deadline = time.monotonic() + 60
+    while served.ask("/models/labels", {"inputs": "a"}).status != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    refused = served.ask("/models/labels", {"inputs": "a"})
+    assert "models: writer, digits" in refused.json()["error"]["message"]
+    body = {"inputs": PROMPT, "parameters": {"max_new_tokens": 3}}
+    assert served.ask("/models/writer", body).status == 200
+
+
+def test_secrets_and_inputs_stay_out_of_the_logs(served: Served) -> None:
+    served.ask("/models/writer", {"inputs": "a very private text"})
+    assert served.connection.job_logs is not None
+    logs = Path(served.connection.job_logs) / "serve"
+    text = "".join(file.read_text(errors="replace") for file in logs.glob("*.log"))
+    assert served.token not in text
+    assert "very private" not in text
