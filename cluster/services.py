@@ -92,7 +92,9 @@ def wait_until_up(
                 report(f"{name}: up")
             told[name] = state.status
             if state.status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise ServiceNotUpError(f"{name} did not come up: {cause(state.message)}")
+                raise ServiceNotUpError(
+                    f"{name} did not come up: {cause(state.message) or 'no cause given'}"
+                )
         if len(states) == len(names) and all(s.status == "RUNNING" for s in states.values()):
             return
         if time.monotonic() > deadline:
@@ -101,6 +103,53 @@ def wait_until_up(
                 f"not up after {timeout_s:.0f} s: {', '.join(late)}; slipway status says why"
             )
         time.sleep(0.3)
+
+
+def describe(connection: Connection, spec: Spec) -> list[dict[str, Any]]:
+    """What `status` shows of each service: how it is, and its versions side by side."""
+    found = applications(connection)
+    if not found:
+        return []
+    try:
+        figures = dict(ask(spec, "/status", timeout_s=10.0)[1])
+    except ValueError:  # not up yet, or another's at this address: Ray's own view remains
+        figures = {}
+    versions, troubles = figures.get("versions", {}), figures.get("trouble", {})
+    return [
+        {
+            "name": name,
+            "status": application.status,
+            "replicas": application.replicas,
+            "target": application.target,
+            "url": address(spec) + application.route,
+            "message": troubles.get(name) or cause(application.message),
+            "versions": {
+                version: counts
+                for version, counts in versions.items()
+                if version.partition("@")[0] == name
+            },
+        }
+        for name, application in sorted(found.items())
+    ]
+
+
+def lines(services: list[dict[str, Any]]) -> list[str]:
+    """The same for people."""
+    shown = []
+    for each in services:
+        asleep = each["status"] == "RUNNING" and not each["replicas"]
+        state = "asleep" if asleep else each["status"].lower()
+        shown.append(f"{each['name']}: {state}, {each['replicas']} replicas, {each['url']}")
+        if each["message"] and (each["status"] != "RUNNING" or "@" in each["message"]):
+            shown.append(f"  {each['message']}")
+        for version, counts in each["versions"].items():
+            times = [counts[name] for name in ("p50_ms", "p99_ms")]
+            p50, p99 = ["-" if value is None else f"{value:.0f} ms" for value in times]
+            shown.append(
+                f"  {version}: {counts['requests']} requests, {counts['errors']} errors, "
+                f"{counts['refused']} refused, half within {p50}, 99 % within {p99}"
+            )
+    return shown
 
 
 def address(spec: Spec) -> str:
@@ -163,9 +212,9 @@ def _message(error: urllib.error.HTTPError) -> str:
 
 def cause(message: str) -> str:
     """The last line of a traceback that says something, without Ray's names for it."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    errors = [line for line in lines if ("Error: " in line or "Exception: " in line)]
-    return errors[-1].partition(": ")[2] if errors else (lines[-1] if lines else "no cause given")
+    said = [line.strip() for line in message.splitlines() if line.strip()]
+    errors = [line for line in said if ("Error: " in line or "Exception: " in line)]
+    return errors[-1].partition(": ")[2] if errors else (said[-1] if said else "")
 
 
 def _details(connection: Connection) -> dict[str, dict[str, Any]]:

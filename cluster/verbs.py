@@ -70,11 +70,16 @@ def down(request: Request) -> None:
 
 def _check_idle(request: Request, spec: Spec) -> None:
     """Refuse to end jobs that are under way, unless told."""
-    from cluster import client, local
+    from cluster import client, local, services
 
     connection = None if request.yes else local.find(spec)
     running = [] if connection is None else client.jobs(connection)
     names = [job.submission_id for job in running if not job.is_ended]
+    if connection is not None and (served := services.applications(connection)):
+        raise WrongRequestError(
+            f"services are in use: {', '.join(served)}; slipway stop MODEL ends one, "
+            "down -y ends all"
+        )
     if names:
         raise WrongRequestError(
             f"under way: {', '.join(names)}; end it with slipway stop, or down -y ends all "

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from cluster import client
+from cluster import client, services
 from cluster.attach import connect_existing
 from cluster.connection import Connection
 from cluster.follow import follow as follow_job
@@ -182,7 +182,8 @@ def status(request: Request) -> None:
         found = cluster_status.status(connection, spec)
         document |= found.as_dict()
     under = [summary(entry) for entry in _sorted(spec, connection) if entry[1]]
-    request.answer(document | {"runs": under, "services": []})
+    served = services.describe(connection, spec) if connection is not None else []
+    request.answer(document | {"runs": under, "services": served})
     if connection is None:
         request.say(f"{spec.name}: no cluster is up; slipway up starts it")
         return
@@ -191,6 +192,8 @@ def status(request: Request) -> None:
     request.table(header, [_node_row(node) for node in found.nodes], "no nodes")
     for row in under:
         request.say(f"{row['run']}: {row['state']}, step {row['step'] or 0}")
+    for line in services.lines(served):
+        request.say(line)
     for reason in found.waiting:
         request.say(cluster_status.describe_waiting(reason))
     if not under:
