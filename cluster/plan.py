@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.catalogues import is_recommender, recommender_shape
 from cluster.convolutions import picture_parameters, picture_values
 from cluster.devices import device_named
 from cluster.memory import Estimate, PictureShape, Shape, choose_stage, estimate
@@ -47,12 +49,17 @@ def allowed_stages(model: ModelSpec) -> tuple[int, ...]:
     return tuple(stage for stage in model.network.zero_stages if stage >= least)
 
 
-def memory_plan(spec: Spec, name: str, workers: int | None = None) -> MemoryPlan | None:
-    """Memory of a model's training; None for a network whose size the spec does not tell."""
+def memory_plan(
+    spec: Spec, name: str, workers: int | None = None, sizes: Mapping[str, int] | None = None
+) -> MemoryPlan | None:
+    """Memory of a model's training; None for a network whose size the spec does not tell.
+
+    A recommender's size is told by its prepared data: `sizes`, see `cluster.catalogues`.
+    """
     model = spec.model(name)
     train = model.train
     workers = workers or train.workers.max
-    shape = network_shape(model, workers)
+    shape = network_shape(model, workers, sizes)
     if shape is None:
         return None
     precision = resolve_precision(spec.cluster, train)
@@ -68,13 +75,17 @@ def memory_plan(spec: Spec, name: str, workers: int | None = None) -> MemoryPlan
     return MemoryPlan(estimates, taken, available, workers, precision, shape.parameters)
 
 
-def network_shape(model: ModelSpec, workers: int) -> Shape | PictureShape | None:
-    """What memory depends on, from the spec alone."""
+def network_shape(
+    model: ModelSpec, workers: int, sizes: Mapping[str, int] | None = None
+) -> Shape | PictureShape | None:
+    """What memory depends on, from the spec alone, or from it and what preparing has counted."""
     network: Any = model.network
     share = max(1, model.train.global_batch // workers)
     micro = min(share, 32) if model.train.micro_batch == "auto" else int(model.train.micro_batch)
     if isinstance(network, ResNet | CNN):
         return PictureShape(picture_parameters(network), micro * picture_values(network))
+    if is_recommender(model):
+        return recommender_shape(model, sizes, micro) if sizes else None
     vocabulary = model.data.tokenizer.size if model.data.tokenizer.type != "character" else 256
     parameters = count_parameters(model, vocabulary)
     if parameters is None:

@@ -25,7 +25,7 @@ def plan(request: Request) -> None:
     for name in spec.models:
         stages = stages_of(request, spec, storage, name)
         document["stages"] += stages
-        memory = memory_plan(spec, name)
+        memory = memory_plan(spec, name, sizes=_sizes(spec, storage, name))
         request.table(
             ["model", "stage", "state", "what it will do"],
             [[s["model"], s["stage"], s["state"], s["does"]] for s in stages],
@@ -74,6 +74,17 @@ def _find(storage: Storage, digest: str) -> Run | None:
 
 def _rows(storage: Storage, data: str) -> int:
     return int(storage.read_json(f"data/{data}/manifest.json")["splits"]["train"]["rows"])
+
+
+def _sizes(spec: Spec, storage: Storage, name: str) -> dict[str, int]:
+    """What preparing has counted of users and items; empty before it, or where there are none."""
+    if spec.model(name).domain != "recommendation":
+        return {}
+    model = pinned(spec, name, storage).model(name)
+    path = f"data/{find_data_digest(model, lambda text: None, storage)}/manifest.json"
+    manifest = storage.read_json(path) if storage.exists(path) else {}
+    names = ("users", "items", "trained_users", "trained_items")
+    return {key: manifest[key] for key in names if key in manifest}
 
 
 def memory_document(memory: MemoryPlan) -> dict[str, Any]:
