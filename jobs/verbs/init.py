@@ -11,10 +11,15 @@ from typing import Any
 
 from cluster.request import Request, WrongRequestError
 from cluster.spec.references import is_uri
-from jobs.verbs import init_classes, init_corpus, init_defaults
+from jobs.verbs import init_classes, init_corpus, init_defaults, init_events
 from jobs.verbs.init_kinds import Kind, kind_of
 
-WRITERS = {"generation": init_corpus, "classification": init_classes}
+WRITERS = {
+    "generation": init_corpus,
+    "classification": init_classes,
+    "next-item": init_events,
+    "rating": init_events,
+}
 HEAD = """\
 # Written by `slipway init {source}`, which found:
 {found}

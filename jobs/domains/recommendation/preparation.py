@@ -142,6 +142,7 @@ class EventPreparation:
             "duplicates": history.duplicates,
             "contradictions": history.contradictions,
             "milliseconds": marks["milliseconds"],
+            "events": len(history),
             "users": len(history.users),
             "items": len(history.items),
             "trained_items": self.num_trained,
