@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from serve.content import Content
 from serve.errors import malformed
@@ -20,6 +19,9 @@ FORMATS = {
     "pcm": ("RAW", "PCM_16", "audio/pcm"),
 }
 """OpenAI's names to libsndfile's format and subtype, and the media type."""
+STREAMED = ("mp3", "pcm")
+"""Formats whose files may simply follow each other."""
+SENTENCE = re.compile(r"[^.!?\u3002\uff01\uff1f\n]+[.!?\u3002\uff01\uff1f\n]*")
 
 
 def speech(answer: Mapping[str, Any]) -> Content:
@@ -28,26 +30,22 @@ def speech(answer: Mapping[str, Any]) -> Content:
 
 
 def encoded(answer: Mapping[str, Any], form: str) -> Content:
-    """{"audio": [samples] float, "sampling_rate"} (or a WAV's bytes) in a format by name."""
+    """{"audio": a WAV file in base64, "sampling_rate"} in a format by name."""
     if form not in FORMATS:
         raise malformed(f'response_format must be one of {", ".join(FORMATS)}, not "{form}"')
     kind, subtype, media_type = FORMATS[form]
-    audio = answer["audio"]
-    if isinstance(audio, bytes) and form == "wav":
-        return Content(audio, media_type)
-    samples, rate = _samples(answer)
+    file = base64.b64decode(answer["audio"])
+    if form == "wav":
+        return Content(file, media_type)
     import soundfile
 
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
-    return Content(file.getvalue(), media_type)
+    samples, rate = soundfile.read(io.BytesIO(file), dtype="float32")
+    written = io.BytesIO()
+    soundfile.write(written, samples, rate, format=kind, subtype=subtype)
+    return Content(written.getvalue(), media_type)
 
 
-def _samples(answer: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
-    audio = answer["audio"]
-    if isinstance(audio, bytes):
-        import soundfile
-
-        samples, rate = soundfile.read(io.BytesIO(audio), dtype="float32")
-        return samples, int(rate)
-    return np.clip(np.asarray(audio, np.float32), -1, 1), int(answer["sampling_rate"])
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, each with its end, so that the first can be heard early."""
+    parts = [part.strip() for part in SENTENCE.findall(text)]
+    return [part for part in parts if part] or [text]

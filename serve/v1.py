@@ -14,7 +14,7 @@ from serve.errors import ServiceError, wrong_content
 from serve.forms import read_form
 from serve.gateway import answered, only, session_of
 from serve.reading import parse_json, read_body
-from serve.sound import encoded
+from serve.sound import FORMATS, STREAMED, encoded, sentences
 from serve.tasks import MIB, TASKS, Task
 from serve.tokens import Client
 
@@ -112,12 +112,27 @@ class V1:
         if not isinstance(document.get("input"), str):
             raise wrong_content('"input" must be a text')
         form = document.get("response_format") or "mp3"
-        if not isinstance(form, str):
-            raise wrong_content('"response_format" must be a text')
-        asked = {"inputs": document["input"], "parameters": {}}
+        if not isinstance(form, str) or form not in FORMATS:
+            raise wrong_content(f'"response_format" must be one of {", ".join(FORMATS)}')
         key = session_of(request, client)
-        number, answers = await self.front.ask(name, "answer", [asked], version, key)
-        return answered(encoded(answers[0], form), f"{name}@{number}")
+        parts = sentences(document["input"]) if form in STREAMED else [document["input"]]
+
+        async def speak(text: str) -> tuple[str, Content]:
+            asked = {"inputs": text, "parameters": {}}
+            number, answers = await self.front.ask(name, "answer", [asked], version, key)
+            return f"{name}@{number}", encoded(answers[0], form)
+
+        spoken, first = await speak(parts[0])
+        if len(parts) == 1:
+            return answered(first, spoken)
+
+        async def following() -> AsyncIterator[bytes]:
+            yield first.body
+            for text in parts[1:]:
+                yield (await speak(text))[1].body
+
+        headers = {"x-model-version": spoken}
+        return StreamingResponse(following(), 200, headers, first.media_type)
 
     async def _transcriptions(self, request: Request, client: Client) -> Response:
         only(request, "POST")
