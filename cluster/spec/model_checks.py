@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from cluster.spec.capacity import has_accelerators, usable_pools, worker_sizes, worker_slots
 from cluster.spec.document import Spec
 from cluster.spec.models import AVAILABLE, BUILTINS, LATENCIES, METRICS, ROLES, TASKS, ModelSpec
-from cluster.spec.networks import GPT, Bert, Pretrained
+from cluster.spec.networks import CTC, GPT, Bert, Pretrained, Tacotron2
 from cluster.spec.problems import did_you_mean
 from cluster.spec.providers import Local, RayAddress
 from cluster.spec.references import ModelReference, is_uri
@@ -89,9 +89,12 @@ def _split(_: Spec, __: str, model: ModelSpec) -> Findings:
 
 def _network(spec: Spec, name: str, model: ModelSpec) -> Findings:
     network = model.network
-    if isinstance(network, GPT | Bert) and network.width % network.heads:
+    if isinstance(network, GPT | Bert | CTC) and network.width % network.heads:
         message = f"{network.width} cannot be shared by {network.heads} heads"
         yield f"{message}; use a multiple of {network.heads}", ("network", "width")
+    if isinstance(network, Tacotron2) and network.width % 2:
+        message = f"{network.width} cannot be shared by two directions; use an even number"
+        yield message, ("network", "width")
     if isinstance(network, GPT):
         yield from _gpt(network)
     if isinstance(network, Pretrained):

@@ -155,6 +155,16 @@ def test_serving_hears_what_training_heard(place: Any, trained: Any, tmp_path: P
             loaded.row({"inputs": wrong})
 
 
+def test_half_the_precision_is_near(place: Any, trained: Any) -> None:
+    domain, batch = trained.domain, trained.domain.collate(place.rows[0].slice(0, 8))
+    network = domain.network()
+    network.load_state_dict(trained.network.state_dict())
+    with torch.no_grad():
+        exact = domain.loss(trained.network, batch).item()
+        near = domain.loss(network.bfloat16().eval(), batch).item()
+    assert near == pytest.approx(exact, rel=0.05)
+
+
 def test_augmentation_follows_its_seed(place: Any, trained: Any) -> None:
     rows = place.rows[0].slice(0, 4)
     one, same, other = (trained.domain.collate(rows, seed) for seed in (1, 1, 2))

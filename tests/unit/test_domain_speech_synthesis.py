@@ -141,6 +141,18 @@ def test_serving_speaks_as_training_would(place: Any, trained: Any, tmp_path: Pa
         loaded.row({"inputs": "ab", "parameters": {"speaker": "x"}})
 
 
+def test_half_the_precision_is_near(place: Any, trained: Any) -> None:
+    domain, batch = trained.domain, trained.domain.collate(place.rows[0].slice(0, 8))
+    network = domain.network()
+    network.load_state_dict(trained.network.state_dict())
+    network = network.bfloat16().eval()
+    with torch.no_grad():
+        exact, near = (domain.loss(n, batch).item() for n in (trained.network, network))
+        spoken = domain.scripts.speak(network, batch)
+    assert near == pytest.approx(exact, rel=0.05)
+    assert spoken.after.dtype == torch.float32
+
+
 def test_a_report_shows_both_sounds(place: Any, trained: Any) -> None:
     domain, rows = trained.domain, place.rows[0].slice(0, 1)
     with torch.no_grad():

@@ -117,9 +117,11 @@ class Decoder(nn.Module):
         """The state before the first step."""
         batch, characters, width = memory.shape
         zeros = memory.new_zeros
+        keys, kernel = self.attention.prepare(memory)
         return {
             "memory": memory,
-            "keys": self.attention.memory(memory),
+            "keys": keys,
+            "kernel": kernel,
             "mask": mask,
             "seen": zeros(batch, 2, characters),
             "context": zeros(batch, width),
@@ -132,8 +134,9 @@ class Decoder(nn.Module):
         inner = torch.cat([frame, state["context"]], 1)
         h1, c1 = self.attending(inner, (state["h1"], state["c1"]))
         state["h1"], state["c1"] = self._zone(state["h1"], h1), self._zone(state["c1"], c1)
+        prepared = state["keys"], state["kernel"]
         state["context"], weights = self.attention(
-            state["h1"], state["keys"], state["memory"], state["seen"], state["mask"]
+            state["h1"], prepared, state["memory"], state["seen"], state["mask"]
         )
         state["seen"] = torch.stack([weights, state["seen"][:, 1] + weights], 1)
         h2, c2 = self.speaking(
