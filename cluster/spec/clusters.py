@@ -36,9 +36,9 @@ class Pool(Section):
     accelerators: Annotated[tuple[Accelerator, ...], BeforeValidator(as_list)] = ()
     """Accelerators of each node; of several, the first that can be had."""
     cpus: Count | None = None
-    """CPUs of each node."""
+    """CPUs of each node; on Kubernetes what a pod asks for, a little less than the machine has."""
     memory: Bytes | None = None
-    """Memory of each node."""
+    """Memory of each node; on Kubernetes 4Gi for each CPU, or what fits beside accelerators."""
     instance: str | None = None
     """The provider's name of the machine, in place of our choice."""
     spot: Bool = False

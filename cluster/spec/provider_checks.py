@@ -28,7 +28,7 @@ def check_provider(spec: Spec) -> Iterator[Finding]:
     """Everything wrong with the provider, the pools on it, and what it makes of names."""
     cluster, provider = spec.cluster, spec.cluster.provider
     if isinstance(provider, Kubernetes):
-        for each in (_names, _kubernetes, _queue, _pod, _environment, _secrets):
+        for each in (_names, _groups, _kubernetes, _queue, _pod, _environment, _secrets):
             yield from each(spec, provider)
     if isinstance(provider, AWS | GCP | Azure):
         yield from _zones(provider)
@@ -66,6 +66,19 @@ def _names(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
                 f'"{value}" is not a name on Kubernetes: lower-case letters, digits and dashes'
             )
             yield message, ("cluster", "provider", key)
+
+
+def _groups(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
+    """Alternatives are groups of their own, whose names may meet those of other pools."""
+    from cluster.kubernetes.groups import pool_groups
+
+    seen: set[str] = set()
+    for at, pool in enumerate(spec.cluster.pools):
+        names = {group.name for group in pool_groups(pool)}
+        for name in sorted(names & seen):
+            message = f'"{name}" is the name of another pool\'s group; rename one of the two'
+            yield message, ("cluster", "pools", at, "name")
+        seen |= names
 
 
 def _kubernetes(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:

@@ -65,9 +65,8 @@ def spec_of(tmp_path: Path) -> Callable[..., Spec]:
     """A spec on Kubernetes: keys of ``cluster:`` and of the file as they stand in the YAML."""
 
     def make(cluster: str = "", rest: str = MODEL, provider: str = "", more: str = "") -> Spec:
-        inside = ", ".join(
-            filter(None, ("type: kubernetes, image: r.acme.com/slipway:1", provider))
-        )
+        image = "" if provider.startswith("image:") else "image: r.acme.com/slipway:1"
+        inside = ", ".join(filter(None, ("type: kubernetes", image, provider)))
         path = tmp_path / "cluster.yaml"
         head = HEADER.replace("{storage}", "s3://acme/prod").replace("{provider}", f"{{{inside}}}")
         if "pools:" not in cluster and "cpus:" not in cluster:

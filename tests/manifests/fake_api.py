@@ -139,7 +139,6 @@ class _Handler(BaseHTTPRequestHandler):
             return status, _status(status, message)
         if verb == "patch":
             assert self.headers["Content-Type"] == "application/apply-patch+yaml"
-            assert query["fieldValidation"] == "Strict"
             return self.api.apply(body, plural)
         if verb == "create":
             if (plural, body["metadata"]["name"]) in self.api.objects:

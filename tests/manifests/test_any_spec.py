@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from cluster.kubernetes.documents import documents, service_documents
@@ -88,7 +90,16 @@ specs = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+# EXAMPLES=500 looks harder: other specs every time
+EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
+
+
+@settings(
+    max_examples=EXAMPLES or 8,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(spec=specs)
 def test_any_spec_renders_to_what_is_accepted(spec, tmp_path_factory, faults):
     path = tmp_path_factory.mktemp("spec") / "cluster.yaml"
@@ -99,6 +110,7 @@ def test_any_spec_renders_to_what_is_accepted(spec, tmp_path_factory, faults):
         refused = [str(problem) for problem in error.problems if problem.line is None]
         loaded = None
     if loaded is None:
+        event("refused")
         assert refused == []  # with a place for every problem; there is nothing to render
         return
     found = documents(loaded) + service_documents(loaded, [])
@@ -113,3 +125,33 @@ def test_any_spec_renders_to_what_is_accepted(spec, tmp_path_factory, faults):
 def test_names_that_kubernetes_refuses_are_refused_here(spec_of, name):
     with pytest.raises(SpecError, match=r"cluster\.yaml:\d+: cluster\.pools\[0\]\.name"):
         spec_of(f"pools: [{{name: {name}, cpus: 4}}]")
+
+
+@pytest.mark.parametrize(
+    ("provider", "cluster", "message"),
+    [
+        ("image: null", "", "needs image"),
+        ("namespace: A_B", "", '"A_B" is not a name on Kubernetes'),
+        ("token: {secret: t/other}", "", "KubeRay reads the key auth_token"),
+        ("queue: q, gateway_class: g", "", "a queue switches off"),
+        ("queue: q", "pools: [{name: p, accelerators: [H100:8, L4:1]}]", "must have one count"),
+        ("pod: {sepc: {}}", "", 'unknown key; did you mean "spec"?'),
+        ("pod: {spec: {restartPolicy: Always}}", "", "must be Never"),
+        ("pod: {spec: {containers: [{image: x}]}}", "", "containers with a name"),
+        ("", "high_availability: embedded", "alpha gate"),
+        ("", "env: {REDIS_PASSWORD: x}", "is set by KubeRay"),
+        ("", "env: {'a b': x}", "is not a name of a variable"),
+        ("", "pools: [{name: p, accelerators: H1000:8}]", 'did you mean "H100"?'),
+        (
+            "",
+            "pools: [{name: a-l4-1, cpus: 1}, {name: a, accelerators: [L4:1, L4:4]}]",
+            "is the name of another pool's group",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_line(spec_of, provider, cluster, message):
+    with pytest.raises(SpecError) as caught:
+        spec_of(cluster, provider=provider)
+    (problem,) = [each for each in caught.value.problems if message in each.message]
+    assert problem.line
+    assert len(caught.value.problems) == 1

@@ -89,6 +89,7 @@ def test_policies_are_there_before_any_pod(api, spec):
     patched = [line.split("?")[0] for line in api.requests if line.startswith("patch")]
     assert "networkpolicies" in patched[0]
     assert "rayclusters" in patched[-1]
+    assert all("fieldValidation=Strict" in line for line in api.requests if "patch" in line)
 
 
 def test_down_removes_what_up_made_and_nothing_else(api, spec):
