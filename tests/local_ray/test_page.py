@@ -6,6 +6,7 @@ import io
 import shutil
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from serve.front import Front
 from serve.gateway import Gateway
 from serve.model import ModelService
 from serve.replica import Replica
+from serve.samples import silence
 from serve.tasks import TASKS
 from serve.tokens import Tokens
 from tests.fakes import FakeHandle, FakeLoaded, FakeShelf, FakeStreams, as_app
@@ -26,6 +28,7 @@ from tests.fakes import FakeHandle, FakeLoaded, FakeShelf, FakeStreams, as_app
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+SPOKEN = {"audio": b64encode(silence()).decode(), "sampling_rate": 16000}
 KINDS = {
     "writer": ("text", "generation"),
     "labels": ("text", "classification"),
@@ -50,7 +53,7 @@ class Shaped(FakeLoaded):
         found: dict[tuple[str, str], Any] = {
             ("text", "classification"): [[{"label": "refund", "score": 0.9}]],
             ("vision", "classification"): [{"label": "seven", "score": 0.8}],
-            ("speech", "synthesis"): {"audio": [0.0] * 800, "sampling_rate": 8000},
+            ("speech", "synthesis"): SPOKEN,
             ("speech", "recognition"): {"text": "yes please"},
             ("recommendation", "next-item"): [{"item": "Solaris", "score": 0.7}],
         }
