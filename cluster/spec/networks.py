@@ -217,13 +217,13 @@ class MatrixFactorisation(Network):
 
     type: Literal["matrix-factorisation"]
     """Predicts ratings."""
-    width: Count = 8
+    width: Count = 16
     """Number of factors."""
     dropout: Dropout = 0.0
     """Share of factors dropped in training."""
     recent: Annotated[int, Field(strict=True, ge=0)] = 20
     """So many of a user's newest ratings tell how the user rates at present."""
-    damping: NotNegative = 15.0
+    damping: NotNegative = 6.0
     """Every bias and factor is held to 0 as if by so many ratings more."""
 
 
