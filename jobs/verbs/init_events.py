@@ -89,8 +89,8 @@ def _network(rates: bool, found: Found) -> str:
         return """\
     network: {type: matrix-factorisation}
     train:
-      epochs: 10                 # passes over the data
-      global_batch: 1024         # ratings in one optimizer step
+      epochs: 8                  # passes over the data
+      global_batch: 2048         # ratings in one optimizer step
       micro_batch: 512
       optimizer: {lr: 0.01}
 """
