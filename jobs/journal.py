@@ -34,8 +34,10 @@ def memory_bytes(device: torch.device) -> int:
 class Journal:
     """Rank 0's record of one attempt; other ranks hold None instead."""
 
-    def __init__(self, run: Run, attempt: int, model: ModelSpec, name: str, total: int) -> None:
-        self.total = total
+    def __init__(
+        self, run: Run, attempt: int, model: ModelSpec, name: str, total: int, unit: str
+    ) -> None:
+        self.total, self.unit = total, unit
         # On CPUs the whole process counts: Python, torch and Ray are some 600 MiB of it.
         self.memory_kind = "peak" if torch.cuda.is_available() else "resident"
         self.first: tuple[int, float] | None = None
@@ -83,7 +85,7 @@ class Journal:
         memory = f"{record['memory_bytes'] / 2**20:,.0f} MiB {self.memory_kind}"
         return (
             f"step {record['step']}/{self.total}  loss {record['loss']:.4f}  "
-            f"{record['tokens_per_s']:,.0f} tokens/s  {memory}  {left:.0f} s left"
+            f"{record['tokens_per_s']:,.0f} {self.unit}/s  {memory}  {left:.0f} s left"
         )
 
     def flush(self) -> None:

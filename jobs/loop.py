@@ -10,28 +10,25 @@ from __future__ import annotations
 import math
 import os
 import socket
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed
 
-from cluster.code import code_revision
 from cluster.devices import device_named
 from cluster.spec import Spec
 from cluster.storage import Storage, open_storage
 from jobs.agreement import at_rank_0
-from jobs.bundles import claim_version, publish_version, versions
 from jobs.checkpoints import Checkpoints
 from jobs.domains import Domain, open_domain
 from jobs.engine import Engine, layout
+from jobs.export import Trained
 from jobs.feed import Feed
 from jobs.journal import Journal, memory_bytes
 from jobs.prepared import PreparedData
-from jobs.runs import Checkpoint, Run, latest_checkpoint, stage_digest
+from jobs.runs import Checkpoint, Run, latest_checkpoint
 from jobs.schedule import learning_rate, num_steps, steps_per_epoch, warmup_steps
 from jobs.scoring import score_rows
 from jobs.session import say
@@ -110,7 +107,8 @@ class Worker:
         )
         self._join()
         if self.rank == 0:
-            self.journal = Journal(self.run, self.attempt, self.model, self.task.model, self.total)
+            name, unit = self.task.model, self.domain.unit
+            self.journal = Journal(self.run, self.attempt, self.model, name, self.total, unit)
             self._announce()
         with Feed(
             self.rows, self.domain, self.batch, self.rank, self.train.seed, self.progress.step
@@ -256,46 +254,14 @@ class Worker:
         return at_rank_0(lambda: self._export(weights or {}, best))
 
     def _export(self, weights: dict[str, torch.Tensor], best: Checkpoint | None) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="slipway-bundle-") as folder:
-            self.domain.save(self.engine.engine.module, weights, Path(folder))
-            bundle = self._bundle(best)
-            version = self._publish(Path(folder), bundle)
+        step = best.step if best else self.progress.step
+        trained = Trained(self.model, self.run, self.attempt, self.task.data, self.task.precision)
+        version = trained.publish(
+            self.task.model, self.domain, self.engine.engine.module, weights, step, best
+        )
         outcome = {
             "version": version,
             "steps": self.progress.step,
             "metrics": {self.model.metric: best.manifest["metric"]} if best else {},
         }
         return self.run.finish(outcome, self.attempt)
-
-    def _publish(self, folder: Path, bundle: dict[str, Any]) -> int:
-        """Publish under a number of this attempt's own, which no zombie can write to.
-
-        A version that the run published before it was cut off is taken as it is.
-        """
-        for version in versions(self.storage, self.task.model):
-            if version.bundle["run"] == self.run.id:
-                return version.number
-        number = claim_version(self.storage, self.task.model, f"{self.run.id}/{self.attempt}")
-        publish_version(self.storage, self.task.model, number, folder, bundle)
-        return number
-
-    def _bundle(self, best: Checkpoint | None) -> dict[str, Any]:
-        model = self.model
-        saved = best or latest_checkpoint(self.run)
-        source = saved and {"path": saved.path, "digest": stage_digest(saved.manifest["files"])}
-        return {
-            "format": 1,
-            "domain": model.domain,
-            "task": model.task,
-            "network": model.network.model_dump(mode="json", by_alias=True),
-            "labels": self.domain.labels,
-            "precision": self.task.precision,
-            "metric": model.metric,
-            "run": self.run.id,
-            "step": best.step if best else self.progress.step,
-            "checkpoint": source,
-            "seed": self.train.seed,
-            "data": self.task.data,
-            "code": code_revision(),
-            "spec": model.model_dump(mode="json", by_alias=True),
-        }
