@@ -27,8 +27,13 @@ def service_documents(spec: Spec, applications: Sequence[Document]) -> list[Docu
     """What ``serve`` applies beside them: the RayService, and who may reach it."""
     provider = spec.cluster.provider
     assert provider.type == "kubernetes"
-    policies = [services_policy(spec)] if provider.ingress_namespace else []
-    return [network_policy(spec), *policies, spec_map(spec), rayservice(spec, applications)]
+    found = [network_policy(spec)]
+    if provider.ingress_namespace:
+        found.append(services_policy(spec))
+    found.append(spec_map(spec))
+    if spec.cluster.high_availability == "redis":
+        found += redis(spec)
+    return [*found, rayservice(spec, applications)]
 
 
 def warnings(spec: Spec) -> list[str]:

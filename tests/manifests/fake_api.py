@@ -100,6 +100,8 @@ def serving(api: FakeApi) -> Iterator[str]:
 class _Handler(BaseHTTPRequestHandler):
     api: FakeApi
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # one write for an answer
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -95,7 +95,7 @@ EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 
 
 @settings(
-    max_examples=EXAMPLES or 8,
+    max_examples=EXAMPLES or 5,
     derandomize=not EXAMPLES,
     deadline=None,
     suppress_health_check=list(HealthCheck),

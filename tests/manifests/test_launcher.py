@@ -239,7 +239,7 @@ pools = st.lists(
 )
 
 
-@settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cloud=clouds, pools=pools, variables=st.dictionaries(st.just("X"), st.text(max_size=9)))
 def test_any_spec_renders_to_what_is_accepted(
     cloud, pools, variables, spec_on, check, run_instances
