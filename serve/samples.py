@@ -1,8 +1,9 @@
-"""Requests that warm a model up: the smallest valid picture and a moment of silence."""
+"""Requests that warm a model up: the smallest valid picture and a moment of sound."""
 
 from __future__ import annotations
 
 import io
+import math
 import wave
 
 
@@ -15,10 +16,11 @@ def picture() -> bytes:
     return file.getvalue()
 
 
-def silence(seconds: float = 0.5, rate: int = 16000) -> bytes:
-    """A WAV of silence, 16 bits, one channel."""
+def tone(seconds: float = 0.5, rate: int = 16000) -> bytes:
+    """A WAV of 440 Hz, 16 bits, one channel: silence is refused by what listens."""
     file = io.BytesIO()
+    waves = (int(9000 * math.sin(math.tau * 440 * n / rate)) for n in range(int(seconds * rate)))
     with wave.open(file, "wb") as sound:
         sound.setparams((1, 2, rate, 0, "NONE", ""))
-        sound.writeframes(bytes(2 * int(seconds * rate)))
+        sound.writeframes(b"".join(each.to_bytes(2, "little", signed=True) for each in waves))
     return file.getvalue()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve.content import Content
-from serve.samples import picture, silence
+from serve.samples import picture, tone
 from serve.sound import speech
 
 MIB = 2**20
@@ -49,7 +49,7 @@ TASKS: dict[tuple[str, str], Task] = {
         "audio",
         50 * MIB,
         lambda answer: answer,
-        lambda: {"inputs": silence(), "parameters": {}},
+        lambda: {"inputs": tone(), "parameters": {}},
         120.0,
     ),
     ("speech", "synthesis"): Task("", MIB, speech, _text("a"), 120.0),

@@ -42,7 +42,7 @@ class ServeSpec(Section):
     batch: Batch = Batch()
     """How requests are put together."""
     cpus: NotNegative = 1.0
-    """CPUs of each replica."""
+    """Threads of each replica, and CPUs that are kept for it; a local cluster keeps none."""
     accelerators: NotNegative = 0.0
     """Accelerators of each replica; a share where several fit on one."""
     pool: Name | None = None

@@ -20,7 +20,7 @@ from serve.front import Front
 from serve.gateway import Gateway
 from serve.model import ModelService
 from serve.replica import Replica
-from serve.samples import silence
+from serve.samples import tone
 from serve.tasks import TASKS
 from serve.tokens import Tokens
 from tests.fakes import FakeHandle, FakeLoaded, FakeShelf, FakeStreams, as_app
@@ -28,7 +28,7 @@ from tests.fakes import FakeHandle, FakeLoaded, FakeShelf, FakeStreams, as_app
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-SPOKEN = {"audio": b64encode(silence()).decode(), "sampling_rate": 16000}
+SPOKEN = {"audio": b64encode(tone()).decode(), "sampling_rate": 16000}
 KINDS = {
     "writer": ("text", "generation"),
     "labels": ("text", "classification"),

@@ -43,6 +43,24 @@ DIGITS: dict[str, Any] = {
     "data": {"source": "builtin:digits"},
     "network": {"type": "cnn", "width": 8},
 }
+WORDS: dict[str, Any] = {
+    "domain": "speech",
+    "task": "recognition",
+    "data": {"source": "builtin:spoken"},
+    "network": {"type": "ctc", "layers": 1, "heads": 2, "width": 16},
+}
+VOICE: dict[str, Any] = {
+    "domain": "speech",
+    "task": "synthesis",
+    "data": {"source": "builtin:spoken"},
+    "network": {"type": "tacotron2", "width": 32, "decoder": 32, "prenet": 16, "attention": 16},
+}
+FILMS: dict[str, Any] = {
+    "domain": "recommendation",
+    "task": "next-item",
+    "data": {"source": "events.csv"},
+    "network": {"type": "sasrec", "layers": 1, "width": 16},
+}
 PROMPT = "The for statement"
 
 
@@ -72,8 +90,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 "writer": LANGUAGE | {"serve": {}},
                 "labels": LABELS | {"serve": {"replicas": 2}},
                 "digits": DIGITS | {"serve": {"replicas": "0..2"}},
+                "words": WORDS | {"serve": {}},
+                "voice": VOICE | {"serve": {}},
+                "films": FILMS | {"serve": {}},
             },
         )
+        (folder / "events.csv").write_text(events())
         for name in spec.models:
             publish(spec, name, 1, folder / f"{name}-1", "production")
         publish(spec, "labels", 2, folder / "labels-2")
@@ -126,6 +148,12 @@ class Load:
             return error
 
 
+def events() -> str:
+    """Who saw which film, and when."""
+    seen = [f"u{user},film {(user + 3 * n) % 12},{n}" for user in range(30) for n in range(6)]
+    return "\n".join(["user,item,time", *seen]) + "\n"
+
+
 def picture() -> bytes:
     file = io.BytesIO()
     Image.new("L", (8, 8), 90).save(file, "PNG")
@@ -134,7 +162,7 @@ def picture() -> bytes:
 
 def test_openai_completes_and_streams(served: Served) -> None:
     client = openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.token)
-    assert {model.id for model in client.models.list()} == {"writer", "labels", "digits"}
+    assert {model.id for model in client.models.list()} == set(served.spec.models)
     options: Any = {"model": "writer", "prompt": PROMPT, "max_tokens": 12, "temperature": 0}
     whole = client.completions.create(**options)
     assert whole.usage is not None
@@ -168,6 +196,58 @@ def test_hugging_faces_client_answers(served: Served) -> None:
     # digits has no replica yet: the first request starts one
     shown = client("digits").image_classification(picture())
     assert {each.label for each in shown} <= set("0123456789")
+
+
+def test_speech_through_both_clients(served: Served) -> None:
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key=served.token)
+    options: Any = {"model": "voice", "voice": "any", "input": "yes. no."}
+    wav = client.audio.speech.create(response_format="wav", **options).read()
+    mp3 = client.audio.speech.create(**options).read()
+    assert (wav[:4], wav[8:12]) == (b"RIFF", b"WAVE")
+    assert len(mp3) > 500
+    for name, sound in (("a.wav", wav), ("a.mp3", mp3)):
+        heard = client.audio.transcriptions.create(model="words", file=(name, sound))
+        assert isinstance(heard.text, str)
+    voice = InferenceClient(model=f"{served.url}/models/voice", token=served.token)
+    words = InferenceClient(model=f"{served.url}/models/words", token=served.token)
+    spoken = voice.text_to_speech("yes")
+    assert spoken[:4] == b"RIFF"
+    assert isinstance(words.automatic_speech_recognition(spoken).text, str)
+    liar = wav[:40] + b"\xff\xff\xff\x7f" + wav[44:60]
+    refused = served.ask("/models/words", liar, headers={"Content-Type": ""})
+    assert refused.status in (200, 422)
+
+
+def test_films_are_recommended(served: Served) -> None:
+    found = served.ask("/models/films", {"inputs": {"user": "u3"}, "parameters": {"top_k": 4}})
+    assert len(found.json()) == 4
+    assert set(found.json()[0]) == {"item", "score"}
+    history = {"inputs": {"history": ["film 1", "film 4"]}}
+    items = {each["item"] for each in served.ask("/models/films", history).json()}
+    assert not items & {"film 1", "film 4"}
+    for wrong in ({"user": "nobody"}, {"history": ["no film"]}, {"history": 3}, {}):
+        assert served.ask("/models/films", {"inputs": wrong}).status == 422
+    for top_k in (-1, 10**9, "a"):
+        body = history | {"parameters": {"top_k": top_k}}
+        assert served.ask("/models/films", body).status in (200, 422)
+
+
+BROKEN = [
+    b"",
+    b"this is a text",
+    b"\x89PNG\r\n\x1a\n" + bytes(60),
+    b"RIFF\xff\xff\xff\x7fWAVEfmt \x10\x00\x00\x00",
+    b"\xff\xd8\xff\xe0" + bytes(200),
+    b"GIF89a" + b"\xff" * 30,
+]
+
+
+@pytest.mark.parametrize("model", ["digits", "words"])
+def test_broken_files_are_refused_and_harm_nothing(served: Served, model: str) -> None:
+    for content in BROKEN:
+        found = served.ask(f"/models/{model}", content, headers={"Content-Type": ""})
+        assert found.status in (400, 413, 415, 422), (content[:20], found)
+        assert set(found.json()["error"]) == {"type", "message", "code"}
 
 
 def test_eight_streams_give_the_tokens_of_one(served: Served) -> None:
