@@ -54,7 +54,7 @@ def test_the_page_says_what_to_set_and_what_mattered() -> None:
     assert f"lr: {best.values['train.optimizer.lr']}" in page
     assert "<b>x</b>" not in page
     assert "1 x it diverged" in page
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     assert model.tune is not None
     shares = importance(model.tune, history, False)
     assert max(shares, key=lambda key: shares[key]) == "train.optimizer.lr"
