@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 VERSION = "2012-10-17"
 TAG = "ray-cluster-name"
+# What an instance is started with, which carries no tag of the cluster then.
+BESIDE = (
+    "key-pair",
+    "network-interface",
+    "security-group",
+    "spot-instances-request",
+    "subnet",
+    "volume",
+)
 
 
 def role(spec: Spec, kind: str) -> str:
@@ -72,20 +81,7 @@ def instance_statements(spec: Spec) -> list[Document]:
         _allow(
             "StartWith",
             ["ec2:RunInstances"],
-            [
-                f"{ec2}::image/*",
-                *(
-                    f"{ec2}:*:{kind}/*"
-                    for kind in (
-                        "key-pair",
-                        "network-interface",
-                        "security-group",
-                        "spot-instances-request",
-                        "subnet",
-                        "volume",
-                    )
-                ),
-            ],
+            [f"{ec2}::image/*", *(f"{ec2}:*:{kind}/*" for kind in BESIDE)],
         ),
         _allow("TagAtStart", ["ec2:CreateTags"], f"{ec2}:*:*/*")
         | {"Condition": {"StringEquals": {"ec2:CreateAction": "RunInstances"}}},
