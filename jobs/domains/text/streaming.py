@@ -20,6 +20,7 @@ from jobs.domains.text.answering import GenerationAnswers, Parameters
 UNFINISHED = "�"
 """What an incomplete character decodes to."""
 MOST_STREAMS = 64
+FORGET_S = 5.0
 PAGE = 64
 """Tokens a block of the cache."""
 
@@ -79,7 +80,7 @@ class Streams:
     def close(self) -> None:
         """Ends the thread; streams under way break off."""
         if self._manager is not None:
-            self._manager.stop(block=False, hard_stop=True)
+            self._manager.stop(block=True, timeout=FORGET_S, hard_stop=True)
             self._manager = None
 
     async def _tokens(
@@ -106,8 +107,11 @@ class Streams:
                     raise RuntimeError(f"generation failed: {output.error}")
                 yield list(output.generated_tokens)
         finally:
-            if not finished:
+            if not finished and self._manager is not None:
                 self._manager.cancel_request(name)
+                # Nobody tells when it has been: until then its tokens go where nobody looks.
+                handlers = self._manager.output_router.result_handlers
+                asyncio.get_running_loop().call_later(FORGET_S, handlers.pop, name, None)
 
 
 class _Text:
