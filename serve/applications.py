@@ -10,6 +10,8 @@ from cluster.spec.serving import ServeSpec
 if TYPE_CHECKING:
     from cluster.spec import ModelSpec, Spec
 
+POOL = "slipway/pool"
+"""Ray's label of a node that says which pool it is of."""
 FRONT = "front"
 """Name of the application at `/`; no model may have it."""
 DRAIN_S = 30.0
@@ -84,8 +86,6 @@ def _application(spec: Spec, name: str, shared: Mapping[str, Any]) -> dict[str, 
 
 
 def _deployment(spec: Spec, model: ModelSpec, serve: ServeSpec) -> dict[str, Any]:
-    # One machine is shared by all that is done on it: there a training must not wait for services.
-    cpus = 0.0 if spec.cluster.provider.type == "local" else serve.cpus
     return {
         "name": "Model",
         **_scale(serve),
@@ -93,13 +93,22 @@ def _deployment(spec: Spec, model: ModelSpec, serve: ServeSpec) -> dict[str, Any
         "graceful_shutdown_timeout_s": DRAIN_S,
         "health_check_period_s": 5,
         "health_check_timeout_s": 30,
-        "ray_actor_options": {"num_cpus": cpus, "num_gpus": serve.accelerators},
+        "ray_actor_options": _place(spec, serve),
         "user_config": {
             "traffic": dict(serve.traffic),
             "batch_size": serve.batch.size,
             "batch_wait_s": serve.batch.wait,
         },
     }
+
+
+def _place(spec: Spec, serve: ServeSpec) -> dict[str, Any]:
+    """What Ray keeps for each replica, and where."""
+    if spec.cluster.provider.type == "local":
+        # One machine is shared by all that is done on it: no training shall wait for services.
+        return {"num_cpus": 0.0, "num_gpus": serve.accelerators}
+    options: dict[str, Any] = {"num_cpus": serve.cpus, "num_gpus": serve.accelerators}
+    return options | ({"label_selector": {POOL: serve.pool}} if serve.pool else {})
 
 
 def _scale(serve: ServeSpec) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cluster.services import cause
 from cluster.spec import Spec
-from serve.applications import applications, document
+from serve.applications import POOL, _place, applications, document
 from serve.verbs import served
 from tests.services import LANGUAGE, write_spec
 
@@ -45,6 +46,16 @@ def test_fractions_of_accelerators_are_asked_for(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, accelerators=0.25)
     options = applications(spec, ["writer"], "/t")[1]["deployments"][0]["ray_actor_options"]
     assert options["num_gpus"] == 0.25
+
+
+def test_elsewhere_a_replica_has_its_processors_and_its_pool(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, cpus=2.0)
+    model = spec.models["writer"]
+    assert model.serve is not None
+    serve = model.serve.model_copy(update={"pool": "gpu"})
+    away = SimpleNamespace(cluster=SimpleNamespace(provider=SimpleNamespace(type="ray")))
+    options = _place(away, serve)  # type: ignore[arg-type]
+    assert options == {"num_cpus": 2.0, "num_gpus": 0, "label_selector": {POOL: "gpu"}}
 
 
 def test_models_with_a_section_are_served(tmp_path: Path) -> None:
