@@ -93,7 +93,11 @@ def _bring(
     results: list[dict[str, Any]],
     searches: bool,
 ) -> int:
-    """Run one model's stages up to ``until``; what is done is skipped."""
+    """Run one model's stages up to ``until``; what is done is skipped.
+
+    Services are for all models together, and come after them.
+    """
+    until = "promote" if until == "serve" else until
     storage = open_storage(spec.cluster.storage, spec.name)
     storage.check()
     spec = pinned(spec, name, storage)
