@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cluster.connection import Connection
 from cluster.machine import free_ports
+from cluster.request import Request
 from cluster.spec import Spec, load
 from cluster.storage import open_storage
 from jobs.bundles import claim_version, publish_version, set_alias
@@ -19,11 +24,42 @@ from jobs.domains import open_domain
 from jobs.prepare import prepare
 from jobs.prepared import PreparedData
 
-LANGUAGE = {
+LANGUAGE: dict[str, Any] = {
     "domain": "text",
     "task": "generation",
     "data": {"source": "builtin:python-docs", "tokenizer": {"type": "bpe", "size": 400}},
     "network": {"type": "gpt", "layers": 2, "heads": 2, "width": 32, "context": 64},
+}
+
+LABELS: dict[str, Any] = {
+    "domain": "text",
+    "task": "classification",
+    "data": {"source": "builtin:docstrings", "tokenizer": {"type": "bpe", "size": 400}},
+    "network": {"type": "bert", "layers": 2, "heads": 2, "width": 32, "context": 64},
+}
+DIGITS: dict[str, Any] = {
+    "domain": "vision",
+    "task": "classification",
+    "data": {"source": "builtin:digits"},
+    "network": {"type": "cnn", "width": 8},
+}
+WORDS: dict[str, Any] = {
+    "domain": "speech",
+    "task": "recognition",
+    "data": {"source": "builtin:spoken"},
+    "network": {"type": "ctc", "layers": 1, "heads": 2, "width": 16},
+}
+VOICE: dict[str, Any] = {
+    "domain": "speech",
+    "task": "synthesis",
+    "data": {"source": "builtin:spoken"},
+    "network": {"type": "tacotron2", "width": 32, "decoder": 32, "prenet": 16, "attention": 16},
+}
+FILMS: dict[str, Any] = {
+    "domain": "recommendation",
+    "task": "next-item",
+    "data": {"source": "events.csv"},
+    "network": {"type": "sasrec", "layers": 1, "width": 16},
 }
 
 
@@ -93,6 +129,62 @@ def ask(
             return Answer(response.status, _lower(response.headers), response.read())
     except urllib.error.HTTPError as error:
         return Answer(error.code, _lower(error.headers), error.read())
+
+
+@dataclass
+class Served:
+    """Services that are up."""
+
+    spec: Spec
+    connection: Connection
+    request: Request
+    url: str
+    token: str
+
+    def ask(self, path: str, body: Any = None, **options: Any) -> Answer:
+        return ask(self.url + path, body, self.token, **options)
+
+
+@dataclass
+class Load:
+    """Requests of several clients, one after the other each, until told to end."""
+
+    once: Callable[[int], Answer]
+    clients: int = 4
+    answers: list[Answer] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Load:
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._work, args=(place,)) for place in range(self.clients)
+        ]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, client: int) -> None:
+        for _ in itertools.count():
+            if self._ended.is_set():
+                return
+            found = self._try(client)
+            if not isinstance(found, Answer) or found.status >= 500:  # as clients do: once more
+                found = self._try(client)
+            if isinstance(found, Answer) and found.status == 200:
+                self.answers.append(found)
+            else:
+                self.failures.append(repr(found)[:300])
+
+    def _try(self, client: int) -> Answer | OSError:
+        try:
+            return self.once(client)
+        except OSError as error:
+            return error
 
 
 def _lower(headers: Any) -> dict[str, str]:

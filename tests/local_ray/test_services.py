@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,62 +17,28 @@ from huggingface_hub import InferenceClient
 from PIL import Image
 
 from cluster import local, services
-from cluster.connection import Connection
 from cluster.processes import owned
 from cluster.request import ELSEWHERE, Request
-from cluster.spec import Spec
 from cluster.storage import open_storage
 from jobs.bundles import set_alias
 from serve import verbs
 from serve.tokens import first_token
 from tests.clusters import own_cluster
-from tests.services import LANGUAGE, Answer, ask, publish, write_spec
+from tests.services import (
+    DIGITS,
+    FILMS,
+    LABELS,
+    LANGUAGE,
+    VOICE,
+    WORDS,
+    Load,
+    Served,
+    ask,
+    publish,
+    write_spec,
+)
 
-LABELS: dict[str, Any] = {
-    "domain": "text",
-    "task": "classification",
-    "data": {"source": "builtin:docstrings", "tokenizer": {"type": "bpe", "size": 400}},
-    "network": {"type": "bert", "layers": 2, "heads": 2, "width": 32, "context": 64},
-}
-DIGITS: dict[str, Any] = {
-    "domain": "vision",
-    "task": "classification",
-    "data": {"source": "builtin:digits"},
-    "network": {"type": "cnn", "width": 8},
-}
-WORDS: dict[str, Any] = {
-    "domain": "speech",
-    "task": "recognition",
-    "data": {"source": "builtin:spoken"},
-    "network": {"type": "ctc", "layers": 1, "heads": 2, "width": 16},
-}
-VOICE: dict[str, Any] = {
-    "domain": "speech",
-    "task": "synthesis",
-    "data": {"source": "builtin:spoken"},
-    "network": {"type": "tacotron2", "width": 32, "decoder": 32, "prenet": 16, "attention": 16},
-}
-FILMS: dict[str, Any] = {
-    "domain": "recommendation",
-    "task": "next-item",
-    "data": {"source": "events.csv"},
-    "network": {"type": "sasrec", "layers": 1, "width": 16},
-}
 PROMPT = "The for statement"
-
-
-@dataclass
-class Served:
-    """Services that are up."""
-
-    spec: Spec
-    connection: Connection
-    request: Request
-    url: str
-    token: str
-
-    def ask(self, path: str, body: Any = None, **options: Any) -> Answer:
-        return ask(self.url + path, body, self.token, **options)
 
 
 @pytest.fixture(scope="module")
@@ -104,48 +67,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             verbs.serve(request, None)
             token = first_token(verbs.token_file_of(spec))
             yield Served(spec, connection, request, services.address(spec), token)
-
-
-@dataclass
-class Load:
-    """Requests of several clients, one after the other each, until told to end."""
-
-    once: Callable[[int], Answer]
-    clients: int = 4
-    answers: list[Answer] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def __enter__(self) -> Load:
-        self._ended = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=(place,)) for place in range(self.clients)
-        ]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, client: int) -> None:
-        for _ in itertools.count():
-            if self._ended.is_set():
-                return
-            found = self._try(client)
-            if not isinstance(found, Answer) or found.status >= 500:  # as clients do: once more
-                found = self._try(client)
-            if isinstance(found, Answer) and found.status == 200:
-                self.answers.append(found)
-            else:
-                self.failures.append(repr(found)[:300])
-
-    def _try(self, client: int) -> Answer | OSError:
-        try:
-            return self.once(client)
-        except OSError as error:
-            return error
 
 
 def events() -> str:
