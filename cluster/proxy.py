@@ -33,7 +33,7 @@ def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
         # On a machine that is busy otherwise Serve's 5 and 10 seconds end proxies that are fine.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
-        # A killed HAProxy is noticed after three checks: with Serve's 10 s not within half a minute.
+        # A killed HAProxy is noticed after three checks: every 10 s would be half a minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
     }
