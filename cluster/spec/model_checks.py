@@ -41,6 +41,22 @@ def available(model: ModelSpec) -> Findings:
         yield f'unknown metric "{model.metric}"' + did_you_mean(model.metric, metrics), ("metric",)
 
 
+def _sweep(_: Spec, __: str, model: ModelSpec) -> Findings:
+    """What of a sweep this version cannot do, and what it would search in vain."""
+    tune = model.tune
+    if tune is None:
+        return
+    later = "is not available in this version"
+    if tune.scheduler.type == "pbt":
+        yield f"pbt {later}; choose asha, median or none", ("tune", "scheduler")
+    for key in ("warm_start", "cost"):
+        if getattr(tune, key) is not None:
+            yield f"{later}; leave it out", ("tune", key)
+    if model.data.split.validation == 0:
+        message = "trials are compared on a validation part, and data.split.validation is 0%"
+        yield message, ("tune",)
+
+
 def _data(_: Spec, __: str, model: ModelSpec) -> Findings:
     data = model.data
     for at, source in enumerate(data.source):
@@ -234,6 +250,7 @@ MODEL_CHECKS: tuple[Callable[[Spec, str, ModelSpec], Findings], ...] = (
     _data,
     _split,
     _network,
+    _sweep,
     _length,
     _batch,
     _room,

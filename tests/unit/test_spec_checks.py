@@ -7,6 +7,7 @@ import pytest
 from cluster.spec import SpecError, load
 from cluster.spec.networks import GPT
 
+SPACE = "space: {train.optimizer.lr: {log: [1e-4, 1e-2]}}"
 ROWS = [
     ("train: {workers: 64, global_batch: 64}", "64 workers, but the cluster has room for"),
     ("train: {workers: 3, global_batch: 32}", "32 records cannot be shared evenly by 3 workers"),
@@ -17,6 +18,9 @@ ROWS = [
     ("train: {precision: fp16}", "fp16 needs a GPU"),
     ("train: {zero: {offload: nvme, nvme_path: /x}}", "offload nvme needs a GPU"),
     ("train: {zero: {stage: 0, offload: cpu}}", "offload needs ZeRO stage 1 or higher"),
+    (f"tune: {{scheduler: pbt, {SPACE}}}", "pbt is not available in this version"),
+    (f"tune: {{cost: 5 USD, {SPACE}}}", "is not available in this version; leave it out"),
+    (f"tune: {{warm_start: x, {SPACE}}}", "is not available in this version; leave it out"),
     ("train: {pool: gpu}", 'no pool "gpu"; the cluster has no pools'),
     ("train: {checkpoint: {keep: 0}}", "0 must be at least 1"),
     ("train: {compile: 'yes'}", "is not true or false"),
