@@ -14,6 +14,8 @@ from cluster.spec import Spec
 from cluster.storage import open_storage
 from jobs.bundles import fetch_bundle, resolve
 
+MOST_LINES = 10
+
 
 def predict(request: Request, model: str, text: str, parameters: list[str] | None) -> None:
     """Answer one input by the model's service if it is up, else with its bundle, loaded here."""
@@ -26,10 +28,25 @@ def predict(request: Request, model: str, text: str, parameters: list[str] | Non
     own, _, number = name.partition("@")
     request.answer(
         {"model": own, "version": int(number), **named},
-        text + shown
-        if isinstance(shown, str)
-        else json.dumps(answer, ensure_ascii=False, default=str),
+        text + shown if isinstance(shown, str) else readable(answer),
     )
+
+
+def readable(answer: Any) -> str:
+    """An answer for a person: ranked answers a line each, the first ten; others as JSON."""
+    ranked = (
+        answer[0] if isinstance(answer, list) and answer and isinstance(answer[0], list) else answer
+    )
+    if not isinstance(ranked, list) or not all(
+        isinstance(e, Mapping) and "score" in e for e in ranked
+    ):
+        return json.dumps(answer, ensure_ascii=False, default=str)
+    lines = []
+    for entry in ranked[:MOST_LINES]:
+        name = next((str(value) for key, value in entry.items() if key != "score"), "")
+        lines.append(f"{entry['score']:8.4f}  {name}")
+    rest = len(ranked) - len(lines)
+    return "\n".join(lines + ([f"          and {rest} more; --json shows all"] if rest else []))
 
 
 def _by_service(spec: Spec, model: str, asked: Mapping[str, Any]) -> tuple[str, Any] | None:
