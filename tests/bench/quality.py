@@ -77,7 +77,7 @@ def _run(connection: Connection, spec: Spec, sample: str) -> dict[str, Any]:
     assert result is not None
     report = resolve(run.storage, f"{sample}@{result['version']}").held_back
     assert report is not None
-    return {"seconds": seconds} | {key: report[key] for key in ("metrics", "baseline", "count")}
+    return {"seconds": seconds} | {key: report[key] for key in ("metrics", "baseline", "records")}
 
 
 def _told(run: dict[str, Any]) -> str:
