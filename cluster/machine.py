@@ -109,7 +109,7 @@ def _hold(port: int, held: ExitStack) -> bool:
 
 SELDOM = {
     # Of one machine's clusters nobody needs figures by the second, and on two cores what Ray spends
-    # on them is taken from training: a third of what an idle cluster uses.
+    # on them is taken from training. How much these save was not measured by themselves.
     "REPORTER_UPDATE_INTERVAL_MS": "30000",
     "METRICS_RECORD_INTERVAL_S": "30",
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",

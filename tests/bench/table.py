@@ -91,7 +91,7 @@ def _quality(results: dict[str, dict[str, Any]]) -> str:
         cells = [name.partition("-")[2], row["figure"], details.get("must", row["bound"])]
         cells += [details.get("stretch", ""), "yes" if row["holds"] else "**no**"]
         cells += [f"{figure:.4f} ({baseline.get('name', 'none')})", first.get("records", "")]
-        cells += [row["date"], f"`make bench ROW={name}`"]
+        cells += [row["date"], f"`{row['command']}`"]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -90,7 +90,7 @@ def run_instances():
 
 @pytest.mark.parametrize("name", ["aws", "gcp", "azure", "onprem"])
 def test_the_files_that_rendering_starts_from_are_valid(name, check):
-    check(read_document(FILES / f"{name}.yaml"))
+    assert check(read_document(FILES / f"{name}.yaml"))["provider"]["type"]
 
 
 @pytest.mark.parametrize("name", sorted(CLOUDS))

@@ -1,8 +1,7 @@
 """A small residual network for small pictures, quick on CPUs.
 
 After ResNet-9 of D. Page's "How to train your ResNet" (myrtle.ai, 2018): each stage doubles the
-channels at full resolution and then halves the sides by a maximum. Twice as wide a network that
-does the halving first costs twice as much and learned less in the same time. It is a network of
+channels at full resolution and then halves the sides by a maximum. It is a network of
 transformers' kind, so that its folder is one too.
 """
 
