@@ -10,7 +10,7 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: setup demo test unit check bench
+.PHONY: setup demo test unit check hosts bench
 
 setup: $(STAMP)
 
@@ -25,16 +25,26 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m jobs.extensions
 	@touch $@
 
+# One request to a served model, shown with its answer.
+ask = echo; echo '$$ slipway predict $(1)'; $(BIN)/slipway predict -f cluster/demo.yaml $(1)
+comma := ,
+
 demo: setup
 	@$(BIN)/slipway run -f cluster/demo.yaml
+	@$(BIN)/python -m jobs.samples runs/samples
+	@$(call ask,packages "open a socket and wait for a connection")
+	@$(call ask,digits runs/samples/seven.png)
+	@$(call ask,words runs/samples/seven.wav)
+	@$(call ask,modules "{history: [os$(comma) sys]}")
+	@$(call ask,assistant "The for statement" -p max_new_tokens=80)
 	@echo
-	@echo '$$ slipway predict assistant "The for statement"'
-	@$(BIN)/slipway predict -f cluster/demo.yaml assistant "The for statement" -p max_new_tokens=80
+	@$(BIN)/slipway serve -f cluster/demo.yaml
 	@echo
-	@echo 'next, with . $(BIN)/activate and in a folder of your own:'
-	@echo '  slipway init book.txt && slipway run      your own text'
-	@echo '  slipway models -f $(CURDIR)/cluster/demo.yaml   what there is'
-	@echo '  slipway down -f $(CURDIR)/cluster/demo.yaml     ends the local cluster; its results stay'
+	@echo 'Open that address in a browser to try the models: runs/samples has a picture and a sound to drop there.'
+	@echo 'Next, with . $(BIN)/activate and in a folder of your own:'
+	@echo '  slipway init book.txt && slipway run            your own text'
+	@echo '  slipway status -f $(CURDIR)/cluster/demo.yaml   what is served, and how fast it answers'
+	@echo '  slipway down -y -f $(CURDIR)/cluster/demo.yaml  ends the services and the cluster; results stay'
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -47,6 +57,9 @@ unit: setup
 
 test: unit
 	$(BIN)/pytest tests/local_ray -q --durations=10
+
+hosts: setup
+	$(BIN)/pytest tests/hosts -q -rs --durations=5
 
 bench: setup
 	$(BIN)/python -m tests.bench $(ROW)

@@ -9,6 +9,9 @@ import typer
 from cluster.command import app, verb
 
 Model = Annotated[str, typer.Argument(help="MODEL, MODEL@3, MODEL@latest or MODEL@ALIAS.")]
+Ephemeral = Annotated[
+    bool, typer.Option("--ephemeral", help="On a cluster of its own (Kubernetes), ended with it.")
+]
 
 
 @verb("jobs.verbs.init:init")
@@ -23,7 +26,7 @@ def doctor() -> None:
     """Check this machine, the cluster and the YAML; each finding with its fix."""
 
 
-@verb("jobs.verbs.plan:plan")
+@verb("tune.verbs:plan")
 def plan() -> None:
     """Say what each stage will do and what it takes; change nothing."""
 
@@ -53,13 +56,14 @@ def status() -> None:
     """Show nodes, resources and runs, and why anything waits."""
 
 
-@verb("jobs.verbs.stages:run", then="serve.verbs:after_run")
+@verb("tune.verbs:run", then="serve.verbs:after_run")
 def run(
     models: Annotated[list[str] | None, typer.Argument(help="Models; all by default.")] = None,
     until: Annotated[
         str, typer.Option(help="prepare, train, evaluate, promote or serve.")
     ] = "serve",
     again: Annotated[bool, typer.Option(help="Train even if it is done.")] = False,
+    ephemeral: Ephemeral = False,
 ) -> None:
     """Do all stages that are not done yet: prepare, tune or train, evaluate, promote, serve."""
 
@@ -73,14 +77,16 @@ def prepare(model: Model) -> None:
 def train(
     model: Model,
     again: Annotated[bool, typer.Option(help="Train even if it is done.")] = False,
+    ephemeral: Ephemeral = False,
 ) -> None:
     """Train a model and publish it as a version."""
 
 
-@verb("jobs.verbs.stages:tune")
+@verb("tune.verbs:tune")
 def tune(
     model: Model,
     again: Annotated[bool, typer.Option(help="Search even if it is done.")] = False,
+    ephemeral: Ephemeral = False,
 ) -> None:
     """Search a model's keys as its tune: section says; the best trial becomes a version."""
 
@@ -122,18 +128,28 @@ def serve(
 @verb("jobs.verbs.predict:predict")
 def predict(
     model: Model,
-    text: Annotated[str, typer.Argument(metavar="INPUT", help="The input.")],
+    text: Annotated[str | None, typer.Argument(metavar="INPUT", help="One input.")] = None,
     parameters: Annotated[
         list[str] | None,
         typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="max_new_tokens=40 ..."),
     ] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", metavar="PATH", help="A file or folder of inputs.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--output", metavar="PATH", help="FILE.parquet, FILE.jsonl, or a folder."),
+    ] = None,
 ) -> None:
-    """Answer one input: by the model's service if it is up, else in this process."""
+    """Answer one input, by the model's service if it is up; or a whole file, on the cluster."""
 
 
 @verb("jobs.verbs.records:runs")
-def runs() -> None:
-    """List the runs."""
+def runs(
+    first: Annotated[str | None, typer.Argument(metavar="[A]", help="A run's id.")] = None,
+    second: Annotated[str | None, typer.Argument(metavar="[B]", help="Another's.")] = None,
+) -> None:
+    """List the runs, or compare two of them."""
 
 
 @verb("jobs.verbs.records:logs")
@@ -161,6 +177,11 @@ def why(
     what: Annotated[str, typer.Argument(help="MODEL, MODEL@3, MODEL@ALIAS or a run's id.")],
 ) -> None:
     """Say where it comes from, and whether what is stored still matches."""
+
+
+@verb("jobs.verbs.cost:cost")
+def cost() -> None:
+    """Say what was spent, per model and stage, and how much of the budget."""
 
 
 @verb("jobs.verbs.cleaning:clean")

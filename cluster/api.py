@@ -6,6 +6,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from typing import Any
 
 from .connection import ClusterError, Connection
@@ -60,7 +61,10 @@ def _request(
             f"{url} does not answer as a Ray dashboard does; check cluster.provider.address"
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise unreachable(connection, error) from error
+        if connection.renew is None:
+            raise unreachable(connection, error) from error
+        connection.renew()
+        return _request(replace(connection, renew=None), path, body, timeout_s, method)
     except ValueError as error:
         raise ClusterError(f"{connection.api_url} is not an address: {error}") from error
 

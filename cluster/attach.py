@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import api, local
+from . import local
+from .api import UnreachableError
 from .connection import ClusterError, Connection
 from .home import Report
+from .versions import check_versions
 
 if TYPE_CHECKING:
     from .spec import Spec
+
+# What Ray's cluster launcher makes.
+LAUNCHED = ("onprem", "aws", "gcp", "azure")
 
 
 def connect(spec: Spec, report: Report = lambda message: None) -> Connection:
@@ -23,12 +28,35 @@ def connect(spec: Spec, report: Report = lambda message: None) -> Connection:
         return local.start(spec, report)
     if kind == "ray":
         return attach(spec)
-    raise ClusterError(f"provider {kind!r} is not available in this version; use local or ray")
+    found = connect_existing(spec)
+    if found is None:  # it may cost money: never by itself
+        raise ClusterError(f"{spec.name} is not up; slipway up starts it")
+    return found
 
 
 def connect_existing(spec: Spec) -> Connection | None:
-    """A connection to the spec's cluster; None if it is a local one that is not up."""
-    return local.find(spec) if spec.cluster.provider.type == "local" else connect(spec)
+    """A connection to the spec's cluster; None if it is not up, as far as this machine knows."""
+    kind = spec.cluster.provider.type
+    if kind == "local":
+        return local.find(spec)
+    if kind in LAUNCHED:
+        from .launcher.attaching import find
+
+        return find(spec)
+    if kind == "kubernetes":
+        from .kubernetes.attaching import find as find_there
+
+        return find_there(spec)
+    return attach(spec)
+
+
+def connect_if_reached(spec: Spec, report: Report) -> Connection | None:
+    """A connection where one can be had: what storage knows is shown all the same."""
+    try:
+        return connect_existing(spec)
+    except UnreachableError as error:
+        report(f"note: the cluster is out of reach, so this is what the storage knows: {error}")
+        return None
 
 
 def attach(spec: Spec) -> Connection:
@@ -52,19 +80,5 @@ def attach(spec: Spec) -> Connection:
         resolve(provider.token)
         token_path = secrets_folder() / str(provider.token)
     connection = Connection(spec.name, "", address, token_path)
-    _check_versions(connection)
+    check_versions(connection)
     return connection
-
-
-def _check_versions(connection: Connection) -> None:
-    found = api.get(connection, "/api/v0/cluster_metadata")["data"]
-    theirs = local.Versions(
-        str(found.get("rayVersion", "?")), ".".join(str(found.get("pythonVersion")).split(".")[:2])
-    )
-    own = local.own_versions()
-    if theirs != own:
-        raise ClusterError(
-            f"the cluster at {connection.api_url} runs Ray {theirs.ray} on Python {theirs.python}, "
-            f"but this is Ray {own.ray} on Python {own.python}; install slipway under Python "
-            f"{theirs.python} with ray=={theirs.ray}, or bring the cluster to Ray {own.ray}"
-        )

@@ -91,9 +91,9 @@ def submit(
             entrypoint_memory=wanted.memory_bytes,
             entrypoint_resources=dict(wanted.custom) if wanted.custom else None,
         )
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # requests' errors of a lost connection, too
         if job_state(connection, name) is not None:
-            return name  # another command was quicker
+            return name  # another command was quicker, or only the answer was lost
         raise ClusterError(f"the cluster refused the job {name}: {error}") from error
     return name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Connection:
     job_logs: Path | None = None
     """Folder that holds jobs' output, where this machine has it."""
     extra: Mapping[str, str] = field(default_factory=dict)
+    renew: Callable[[], None] | None = None
+    """Makes the way there anew, where one was lost; raises UnreachableError."""
 
     def env(self) -> dict[str, str]:
         """Variables that point a child process, and everything of Ray's in it, at this cluster."""

@@ -57,6 +57,10 @@ def examine(spec: Spec | None, problem: Exception | None = None) -> list[Finding
         findings += [_token(spec), _cluster(spec), *_ports(spec), _others(spec)]
     else:
         findings.append(_attached(spec))
+    if spec.cluster.provider.type == "onprem":
+        from .launcher.findings import host_findings
+
+        findings += host_findings(spec)
     return findings
 
 
@@ -237,10 +241,12 @@ def _others(spec: Spec) -> Finding:
 
 
 def _attached(spec: Spec) -> Finding:
-    from .attach import connect
+    from .attach import connect_existing
 
     try:
-        connection = connect(spec)
+        connection = connect_existing(spec)
     except ValueError as error:
         return Finding("cluster", "fail", str(error), "correct cluster.provider")
+    if connection is None:
+        return Finding("cluster", "ok", "not up; slipway up starts it")
     return Finding("cluster", "ok", f"answers at {connection.api_url}")

@@ -11,28 +11,50 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+KEPT = ("gcs_server", "dashboard", "monitor", "log_monitor")
+
 
 def main(path: str) -> None:
     """Start the head described by the JSON file at `path`.
 
-    The file holds `port`, `dashboard_port`, `num_cpus`, `object_store_bytes`, `temp` and `ready`:
-    the file that receives `{"pids", "dashboard", "session"}` once all processes answer.
+    The file holds `port`, `dashboard_port`, `num_cpus`, `object_store_bytes`, `temp`, `record` (the
+    cluster's record, for the keeper) and `ready`: the file that receives `{"pids", "session"}` once
+    all processes answer.
     """
     plan = json.loads(Path(path).read_text())
     node = _head_class()(_parameters(plan), head=True, shutdown_at_exit=False, spawn_reaper=False)
     node.join_api_server()
     _await_port(plan["dashboard_port"])
-    pids = {kind: started[0].process.pid for kind, started in node.all_processes.items() if started}
+    started = {kind: each[0].process for kind, each in node.all_processes.items() if each}
+    pids = {kind: process.pid for kind, process in started.items()}
+    pids["keeper"] = _start_keeper(started, plan)
     ready = Path(plan["ready"])
     draft = ready.with_suffix(".tmp")
     draft.write_text(json.dumps({"pids": pids, "session": node.session_name}))
     draft.replace(ready)
+
+
+def _start_keeper(started: dict[str, Any], plan: dict[str, Any]) -> int:
+    """Start `cluster.keeper` over all but the raylet; returns its process id."""
+    ports = {"gcs_server": plan["port"], "dashboard": plan["dashboard_port"]}
+    kept = {
+        kind: {"pid": process.pid, "command": list(map(str, process.args)), "port": ports.get(kind)}
+        for kind, process in started.items()
+        if kind in KEPT
+    }
+    content = {"record": plan["record"], "raylet": started["raylet"].pid, "kept": kept}
+    path = Path(plan["ready"]).with_name("keeper.json")
+    path.write_text(json.dumps(content))
+    path.chmod(0o600)
+    command = [sys.executable, "-P", str(Path(__file__).with_name("keeper.py")), str(path)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL).pid
 
 
 def _await_port(port: int, timeout_s: float = 60.0) -> None:

@@ -44,18 +44,22 @@ class Record:
 
 
 class Home:
-    """The folder of one local cluster, `~/.local/state/slipway/<id>`, mode 0700."""
+    """The folder of one cluster, `~/.local/state/slipway/<id>`, mode 0700.
 
-    def __init__(self, name: str, storage_url: str) -> None:
-        digest = hashlib.sha256(storage_url.encode()).hexdigest()[:8]
-        self.id = f"{name}-{digest}"
+    Of local clusters there may be several of one name; others are known by their name alone.
+    """
+
+    def __init__(self, name: str, storage_url: str | None = None) -> None:
+        self.id = name
+        if storage_url is not None:
+            self.id += f"-{hashlib.sha256(storage_url.encode()).hexdigest()[:8]}"
         self.folder = state_folder() / self.id
         # Two users, or one user with two state folders, may run clusters of one id.
         self.mark = f"{self.id}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
         self.token = self.folder / "token"
         self.log = self.folder / "head.log"
         self.head_state = self.folder / "gcs"
-        self._record = self.folder / "cluster.json"
+        self.record_file = self.folder / "cluster.json"
 
     def create(self) -> None:
         """Make the folder.
@@ -70,7 +74,7 @@ class Home:
     def record(self) -> Record | None:
         """The cluster that was last started and not ended; None if there is none."""
         try:
-            content = json.loads(self._record.read_text())
+            content = json.loads(self.record_file.read_text())
             content["processes"] = {k: (p, t) for k, (p, t) in content["processes"].items()}
             return Record(**content)
         except FileNotFoundError:
@@ -80,11 +84,11 @@ class Home:
 
     def write_record(self, record: Record) -> None:
         """Replace the record at once."""
-        self._write("cluster.json", json.dumps(asdict(record), indent=2))
+        self.write("cluster.json", json.dumps(asdict(record), indent=2))
 
     def write_plan(self, plan: dict[str, Any]) -> Path:
         """Write what `cluster.head` reads; returns its path."""
-        return self._write("head.json", json.dumps(plan))
+        return self.write("head.json", json.dumps(plan))
 
     def write_token(self) -> None:
         """Make a new token: one start of a cluster never accepts another's."""
@@ -114,13 +118,21 @@ class Home:
         """The temporary folders of ours that exist."""
         return [p for p in self._temps() if p.is_dir() and p.stat().st_uid == os.getuid()]
 
+    def write(self, name: str, content: str) -> Path:
+        """Replace a file of the folder at once, readable by its owner alone."""
+        draft = self.folder / f"{name}.tmp"
+        with explained(f"cannot write to {self.folder}", "free some space on its disk"):
+            draft.write_text(content)
+            draft.chmod(0o600)
+            return draft.replace(self.folder / name)
+
     def _temps(self) -> list[Path]:
         name = f"sw-{hashlib.sha256(self.mark.encode()).hexdigest()[:10]}"
         return [p / name for p in dict.fromkeys((Path("/tmp"), Path(tempfile.gettempdir())))]
 
     def clear(self, keep_head_state: bool) -> None:
         """Remove what a cluster left behind."""
-        for file in ("cluster.json", "head.json", "ready.json", "token"):
+        for file in ("cluster.json", "head.json", "keeper.json", "ready.json", "token"):
             (self.folder / file).unlink(missing_ok=True)
         for folder in self.temp_folders():
             shutil.rmtree(folder, ignore_errors=True)
@@ -148,13 +160,6 @@ class Home:
                     )
                 time.sleep(0.1)
             yield
-
-    def _write(self, name: str, content: str) -> Path:
-        draft = self.folder / f"{name}.tmp"
-        with explained(f"cannot write to {self.folder}", "free some space on its disk"):
-            draft.write_text(content)
-            draft.chmod(0o600)
-            return draft.replace(self.folder / name)
 
 
 def state_folder() -> Path:

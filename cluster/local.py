@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .spec import Spec
 
 START_TIMEOUT_S = 120.0
+KEEPER_TIMEOUT_S = 30.0
 WATCHED = ("gcs_server", "raylet", "dashboard")
 
 
@@ -52,7 +53,7 @@ def start(
     """
     home = home_of(spec)
     with home.lock(report):
-        record = home.record()
+        record = _kept_record(home)
         if record is not None and is_alive(record):
             _check_versions(record)
             return _connection(home, record, fresh=False)
@@ -81,7 +82,7 @@ def find(spec: Spec) -> Connection | None:
         ClusterError: it was started with another version of Ray or Python.
     """
     home = home_of(spec)
-    record = home.record()
+    record = _kept_record(home)
     if record is None or not is_alive(record):
         return None
     _check_versions(record)
@@ -106,6 +107,19 @@ def is_alive(record: Record) -> bool:
         and all(kind in record.processes for kind in WATCHED)
         and processes.all_alive(record.processes[kind] for kind in WATCHED)
     )
+
+
+def _kept_record(home: Home) -> Record | None:
+    """The home's record, once what has ended of its head is there again where it is kept."""
+    deadline = time.monotonic() + KEEPER_TIMEOUT_S
+    while True:
+        record = home.record()
+        if record is None or is_alive(record) or time.monotonic() > deadline:
+            return record
+        keepers = [record.processes.get(kind) for kind in ("keeper", "raylet")]
+        if record.boot != boot_id() or not processes.all_alive(each or (0, 0) for each in keepers):
+            return record
+        time.sleep(0.2)
 
 
 def own_versions() -> Versions:
@@ -179,6 +193,7 @@ def _launch(spec: Spec, home: Home, ports: list[int], object_store: int | None) 
         "num_cpus": num_cpus(spec),
         "object_store_bytes": object_store or object_store_size(),
         "temp": str(temp),
+        "record": str(home.record_file),
         "ready": str(ready),
     }
     plan_path = home.write_plan(plan)
@@ -236,7 +251,7 @@ def _await_ready(
 def _all_or_nothing(home: Home) -> Iterator[None]:
     """End and remove what was started if the block fails or is interrupted."""
     try:
-        with _terminable():
+        with terminable():
             yield
     except BaseException:
         previous = _ignore_interrupts()
@@ -249,7 +264,7 @@ def _all_or_nothing(home: Home) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Let SIGTERM unwind the block as Ctrl-C does; only a main thread can."""
 
     def leave(number: int, frame: FrameType | None) -> None:

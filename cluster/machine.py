@@ -16,7 +16,7 @@ import psutil
 
 from .home import Home
 from .processes import MARK
-from .proxy import proxy_environment
+from .proxy import guard_proxy, proxy_environment
 
 if TYPE_CHECKING:
     from .spec import Spec
@@ -161,7 +161,8 @@ def head_environment(
             "RAY_gcs_storage": "rocksdb",
             "RAY_gcs_storage_path": str(home.head_state),
         }
-    return environment | proxy_environment(home.temp(), free_ports(2)) | _declared(spec)
+    proxy = proxy_environment(home.temp(), free_ports(2)) | guard_proxy(home.temp())
+    return environment | proxy | _declared(spec)
 
 
 def _declared(spec: Spec) -> dict[str, str]:

@@ -3,7 +3,8 @@
 Model states follow the ZeRO paper (Rajbhandari et al., arXiv 1910.02054, section 3): with Adam in
 mixed precision 2 bytes of parameters, 2 of gradients and K = 12 of optimizer states (a float32
 copy, momentum and variance) per parameter, sharded over N devices one after the other by stages
-1, 2 and 3. Activations follow Korthikanti et al., arXiv 2205.05198, section 4.
+1, 2 and 3. What layers keep of activations was counted as autograd keeps it (tests/activations.py),
+in the manner of Korthikanti et al., arXiv 2205.05198, section 4.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GIB = 2**30
-# Of a device's memory: the rest is the CUDA context, fragmentation and communication buffers.
+# Of a device's memory: the rest is the CUDA context and fragmentation.
 USABLE_SHARE = 0.9
+BUCKET_ELEMENTS = 50_000_000
+MASKS, SCORES = 0.5, 3.4
+"""What dropout keeps of a layer's two outputs, and of each head's scores where they are stored:
+numbers for each unit of width, and for each pair of tokens."""
+LIVE_ELEMENTS = 1_000_000_000
+"""DeepSpeed's stage3_max_reuse_distance: parameters that are needed again so soon stay gathered."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,9 @@ class Estimate:
     gradients: float
     optimizer: float
     activations: float
+    buffers: float = 0.0
+    """What gradients travel in, what stage 3 gathers of the parameters, and the gradient of the
+    logits."""
 
     @property
     def states(self) -> float:
@@ -31,13 +41,13 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """States and activations."""
-        return self.states + self.activations
+        """Everything."""
+        return self.states + self.activations + self.buffers
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What memory depends on in a transformer, and about so in an LSTM.
+    """What memory and time depend on in a transformer, and about so in an LSTM.
 
     ``tokens`` are one micro-batch's, ``logits`` those computed for each of them.
     """
@@ -49,15 +59,25 @@ class Shape:
     context: int
     logits: int
     tokens: int
+    flops: float = 0.0
+    """Floating-point operations of training on one record, forward and backward."""
+    kept: float = 17.0
+    """Numbers that a layer keeps for the backward pass, for each token and unit of its width."""
+    dropout: bool = False
 
 
 @dataclass(frozen=True)
-class PictureShape:
-    """What memory depends on in a network for pictures."""
+class Counted:
+    """What they depend on in a network whose activations are counted layer by layer."""
 
     parameters: int
     values: int
     """Numbers that one micro-batch's activations hold until the backward pass."""
+    flops: float = 0.0
+    """As of `Shape`."""
+    whole: int = 0
+    """Parameters of the part that stage 3 gathers as one: its gradients, too, wait for each other.
+    """
 
 
 def model_states(
@@ -79,32 +99,74 @@ def model_states(
     )
 
 
-def activations(shape: Shape | PictureShape, precision: str, checkpointing: bool) -> float:
-    """Return bytes of activations of one micro-batch with attention that stores no scores.
+def bucket_elements(parameters: int, largest: int = 0) -> int:
+    """Gradients that travel together: all of a small network's, and at least the largest matrix.
 
-    Per layer 34 bytes per token and width in 16 bits (double in 32), or with checkpointing only
-    each layer's input plus one layer in full; plus logits, their float32 copy and its gradient.
+    DeepSpeed's own default of 5e8 would allocate gigabytes for a small model. Even, as it demands.
     """
-    scale = 2 if precision == "fp32" else 1
-    if isinstance(shape, PictureShape):
-        return 2.0 * scale * shape.values
-    layer = 34 * scale * shape.tokens * shape.width
-    kept = 2 * scale * shape.tokens * shape.width * shape.layers + layer
-    logits = (2 * scale + 8) * shape.tokens * shape.logits
+    wanted = max(min(BUCKET_ELEMENTS, parameters), largest)
+    return wanted + wanted % 2
+
+
+def buffers(
+    parameters: int, stage: int, devices: int, precision: str, overlaps: bool, whole: int = 0
+) -> float:
+    """Return bytes of DeepSpeed's buffers: a bucket of gradients, two where they travel during
+    the backward pass, and at stage 3 the parameters that are gathered at a time and the gradients
+    of those that are gathered as one."""
+    width = 4 if precision == "fp32" else 2
+    bucket = (2 if overlaps else 1) * bucket_elements(parameters) if stage >= 1 else 0
+    gathered = min(LIVE_ELEMENTS, parameters) if stage >= 3 and devices > 1 else 0
+    waiting = whole if stage >= 3 else 0
+    return float(width * (bucket + gathered + waiting))
+
+
+def logits_gradient(shape: Shape | Counted) -> float:
+    """Return bytes of the first gradient of a backward pass, which comes on top of what is kept."""
+    return 0.0 if isinstance(shape, Counted) else 4.0 * shape.tokens * shape.logits
+
+
+def activations(
+    shape: Shape | Counted, precision: str, checkpointing: bool, fused: bool = True
+) -> float:
+    """Return bytes of activations of one micro-batch: what autograd keeps for the backward pass.
+
+    ``fused``: attention stores no scores, as on accelerators; on CPUs it does where it drops some.
+    With checkpointing only each layer's input is kept, plus one layer in full. Logits are kept in
+    float32 too, and so are their logarithms.
+    """
+    width = 4 if precision == "fp32" else 2
+    if isinstance(shape, Counted):
+        return float(width * shape.values)
+    layer = width * shape.tokens * shape.width * shape.kept
+    if shape.dropout:
+        layer += width * shape.tokens * MASKS * shape.width
+        if not fused:
+            layer += width * shape.tokens * SCORES * shape.heads * shape.context
+    kept = width * shape.tokens * shape.width * shape.layers + layer
+    logits = (8 if precision == "fp32" else 10) * shape.tokens * shape.logits
     return (kept if checkpointing else layer * shape.layers) + logits
 
 
 def estimate(
-    shape: Shape | PictureShape,
+    shape: Shape | Counted,
     stage: int,
     devices: int,
     precision: str,
     offload: str = "none",
     checkpointing: bool = False,
+    overlaps: bool = False,
 ) -> Estimate:
-    """Return what one device holds at a stage."""
+    """Return what one device holds at a stage; ``overlaps``: gradients travel in the backward
+    pass, and attention is fused, as on accelerators."""
     states = model_states(shape.parameters, stage, devices, precision, offload)
-    return Estimate(*states, activations(shape, precision, checkpointing))
+    whole = shape.whole if isinstance(shape, Counted) else 0
+    held = buffers(shape.parameters, stage, devices, precision, overlaps, whole)
+    return Estimate(
+        *states,
+        activations(shape, precision, checkpointing, overlaps),
+        held + logits_gradient(shape),
+    )
 
 
 def choose_stage(estimates: dict[int, Estimate], device_bytes: float, devices: int) -> int:

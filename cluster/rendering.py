@@ -40,9 +40,7 @@ def rendered_run(spec: Spec, model: str) -> list[Document]:
             f"provider {spec.cluster.provider.type} has no runs with a cluster of their own; "
             "kubernetes has"
         )
-    from cluster.kubernetes.documents import spec_map
-    from cluster.kubernetes.network import network_policy
-    from cluster.kubernetes.rayjob import rayjob
+    from cluster.kubernetes.documents import run_documents
 
     spec.model(model)
-    return [network_policy(spec), spec_map(spec), rayjob(spec, model, f"{model}-train-0000")]
+    return run_documents(spec, model, f"{model}-train-0000")

@@ -46,6 +46,8 @@ class Request:
     yes: bool = False
     detach: bool = False
     timeout_s: float | None = None
+    ephemeral: bool = False
+    """Whether each stage gets a cluster of its own, which ends with it."""
 
     def spec(self) -> Spec:
         """Load the spec; raises SpecError."""
@@ -63,6 +65,19 @@ class Request:
             print(json.dumps(document, indent=2, default=str))
         elif text:
             print(text)
+
+    def confirm(self, question: str) -> None:
+        """Ask before what spends money or ends a service; returns where the answer is yes.
+
+        Raises WrongRequestError where it is no, or where there is nobody to ask.
+        """
+        if self.yes:
+            return
+        if self.json or not sys.stdin.isatty():
+            raise WrongRequestError(f"{question} There is nobody to ask; -y says yes")
+        print(f"{question} [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise WrongRequestError("nothing was started")
 
     def table(self, columns: list[str], rows: list[list[str]], empty: str) -> None:
         """Print rows for people; nothing with ``--json``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from cluster.spec import Spec
 
 PATH = "/api/serve/applications/"
+IN_USE_S = 3600.0
+"""A service that answered nobody for so long is ended by `down` without a question."""
 WAIT_S = 600.0
 PUT_TIMEOUT_S = 180.0
 """The first one starts Ray Serve."""
@@ -57,6 +60,8 @@ class Application:
     """That there shall be; None where the load decides."""
     config: dict[str, Any]
     """As it was put."""
+    deployed: float = 0.0
+    """When that was, in seconds since 1970."""
 
 
 def put(connection: Connection, document: Mapping[str, Any]) -> None:
@@ -133,6 +138,26 @@ def describe(connection: Connection, spec: Spec) -> list[dict[str, Any]]:
     ]
 
 
+def in_use(connection: Connection, spec: Spec, now: float | None = None) -> list[str]:
+    """Services that answered somebody in the last hour, and those that do not say whether.
+
+    One that came up within the hour may yet be called: it counts as in use.
+    """
+    found = applications(connection)
+    if not found:
+        return []
+    try:
+        versions = dict(ask(spec, "/status", timeout_s=10.0)[1]).get("versions", {})
+    except ValueError:
+        return sorted(found)
+    since = (time.time() if now is None else now) - IN_USE_S
+    used = {name for name, application in found.items() if application.deployed > since}
+    for version, counts in versions.items():
+        if (counts.get("last") or 0.0) > since:
+            used.add(version.partition("@")[0])
+    return sorted(used)
+
+
 def lines(services: list[dict[str, Any]]) -> list[str]:
     """The same for people."""
     shown = []
@@ -163,6 +188,19 @@ def token_file(spec: Spec) -> Path:
     """The file that the clients' tokens are in, whether it exists or not."""
     secret = spec.services.tokens
     return secrets_folder() / (str(secret) if secret else f"{spec.name}-tokens")
+
+
+def write_tokens(path: Path, name: str) -> None:
+    """A file with one client and a fresh token; one that exists stays as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        return
+    path.write_text(
+        "# a line a client: NAME TOKEN [LIMIT], such as: alice sw-4f...  60/m\n"
+        f"{name} sw-{secrets.token_urlsafe(24)}\n"
+    )
 
 
 def ask(
@@ -234,4 +272,5 @@ def _application(name: str, found: Mapping[str, Any]) -> Application:
         sum(replica["state"] == "RUNNING" for replica in replicas),
         sum(target for target in targets if target is not None) if targets else None,
         found.get("deployed_app_config") or {},
+        float(found.get("last_deployed_time_s") or 0.0),
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import api
 from .client import JobState, jobs
-from .connection import Connection
-from .waiting import Amounts, describe, sum_amounts, why_waiting
+from .connection import ClusterError, Connection
+from .launches import Growth, growth
+from .waiting import FIXED, Amounts, describe, sum_amounts, why_waiting
 
 if TYPE_CHECKING:
     from .spec import Spec
@@ -69,19 +71,29 @@ def status(connection: Connection, spec: Spec) -> Status:
     Raises:
         ClusterError: it cannot be reached.
     """
-    usage = _usage(api.get(connection, "/api/cluster_status"))
+    report = api.get(connection, "/api/cluster_status")
+    usage = _usage(report)
     nodes = tuple(_nodes(_rows(api.get(connection, "/api/v0/nodes?detail=1")), usage))
     known = jobs(connection)
     total = sum_amounts(node.total for node in nodes if node.alive)
     used = sum_amounts(node.used or {} for node in nodes if node.alive)
     groups = _rows(api.get(connection, f"/api/v0/placement_groups{FILTER}PENDING"))
     tasks = _rows(api.get(connection, f"/api/v0/tasks{FILTER}PENDING_NODE_ASSIGNMENT"))
-    waiting = tuple(
-        Waiting(what, job, demand, why_waiting(demand, spec, total, used))
+    grows = _growth(connection, spec, report["data"])
+    starting = grows.shown()
+    waiting = [
+        Waiting(what, job, demand, _joined(why_waiting(demand, spec, total, used), starting))
         for what, job, demand in pending(groups, tasks, known)
-    )
+    ]
+    waiting += [
+        Waiting(job.submission_id, job.submission_id, {}, job.message)
+        for job in known
+        if job.status == "PENDING" and job.message
+    ]
+    waiting += [Waiting(each.node_type, None, {}, str(each)) for each in grows.troubles]
+    waiting += _of_kubernetes(spec)
     return Status(
-        connection.id, connection.address, connection.api_url, nodes, tuple(known), waiting
+        connection.id, connection.address, connection.api_url, nodes, tuple(known), tuple(waiting)
     )
 
 
@@ -107,7 +119,35 @@ def pending(
 
 def describe_waiting(waiting: Waiting) -> str:
     """The line for people."""
+    if not waiting.demand:
+        return waiting.why if waiting.job is None else f"{waiting.job}: {waiting.why}"
     return f"{waiting.job or waiting.what} ({describe(waiting.demand)}): {waiting.why}"
+
+
+def _growth(connection: Connection, spec: Spec, data: Mapping[str, Any]) -> Growth:
+    """What the autoscaler does: v2 writes no report, and tells it when asked."""
+    if data.get("clusterStatus") is None and spec.cluster.provider.type not in FIXED:
+        data = api.get(connection, "/api/cluster_status?format=1")["data"]
+    return growth(data)
+
+
+def _of_kubernetes(spec: Spec) -> list[Waiting]:
+    """What Kubernetes says of pods that do not come; nothing where it may not be asked."""
+    provider = spec.cluster.provider
+    if provider.type != "kubernetes":
+        return []
+    from .kubernetes.applying import why
+    from .kubernetes.client import connect
+
+    with suppress(ClusterError):
+        kube = connect(provider)
+        found = why(spec, kube, kube.get("RayCluster", spec.name))
+        return [Waiting(each.what, None, {}, str(each)) for each in found]
+    return []
+
+
+def _joined(why: str, more: str) -> str:
+    return f"{why}; {more}" if more else why
 
 
 def _rows(answer: Any) -> list[dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from cluster.request import FAILED, Request, WrongRequestError
 
 if TYPE_CHECKING:
+    from cluster.connection import Connection
     from cluster.spec import Spec
 
 MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
@@ -14,13 +16,17 @@ MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 def up(request: Request) -> None:
     """Start the cluster, or say that it runs."""
-    from cluster.attach import connect
+    from cluster.attach import LAUNCHED, connect
     from cluster.kubernetes import verbs as kubernetes
+    from cluster.launcher import verbs as launcher
 
     spec = request.spec()
     _check_ours(spec)
     if spec.cluster.provider.type == "kubernetes":
         kubernetes.up(request, spec)
+        return
+    if spec.cluster.provider.type in LAUNCHED:
+        launcher.up(request, spec)
         return
     connection = connect(spec, request.say)
     known = "is up" if connection.fresh else "was up already; nothing changed"
@@ -42,7 +48,7 @@ def _check_ours(spec: Spec) -> None:
         raise WrongRequestError(
             "provider ray is a cluster that others run: slipway neither starts nor ends it"
         )
-    if kind not in ("local", "kubernetes"):
+    if kind not in ("local", "kubernetes", "onprem"):
         raise WrongRequestError(
             f"provider {kind}: slipway render prints what Ray's launcher takes, and starting it "
             "from here is not available in this version: slipway render > cluster-launcher.yaml, "
@@ -53,14 +59,20 @@ def _check_ours(spec: Spec) -> None:
 def down(request: Request) -> None:
     """End the cluster's processes; runs, data and models stay in storage."""
     from cluster import local
+    from cluster.attach import LAUNCHED
     from cluster.kubernetes import verbs as kubernetes
+    from cluster.launcher import verbs as launcher
 
     spec = request.spec()
     _check_ours(spec)
     if spec.cluster.provider.type == "kubernetes":
         kubernetes.down(request, spec)
         return
-    _check_idle(request, spec)
+    if spec.cluster.provider.type in LAUNCHED:
+        launcher.down(request, spec)
+        return
+    if not request.yes:
+        check_idle(local.find(spec), spec)
     ended = local.stop(spec, request.say)
     text = f"{spec.name} is down: {len(ended)} processes ended; storage stays"
     request.answer(
@@ -68,18 +80,18 @@ def down(request: Request) -> None:
     )
 
 
-def _check_idle(request: Request, spec: Spec) -> None:
-    """Refuse to end jobs that are under way, unless told."""
-    from cluster import client, local, services
+def check_idle(connection: Connection | None, spec: Spec) -> None:
+    """Refuse to end jobs that are under way and services in use: ``down -y`` does."""
+    from cluster import client, services
 
-    connection = None if request.yes else local.find(spec)
-    running = [] if connection is None else client.jobs(connection)
-    names = [job.submission_id for job in running if not job.is_ended]
-    if connection is not None and (served := services.applications(connection)):
+    if connection is None:
+        return
+    if served := services.in_use(connection, spec):
         raise WrongRequestError(
-            f"services are in use: {', '.join(served)}; slipway stop MODEL ends one, "
-            "down -y ends all"
+            f"services are in use, or came up within the last hour: {', '.join(served)}; slipway "
+            "stop MODEL ends one, down -y ends all"
         )
+    names = [job.submission_id for job in client.jobs(connection) if not job.is_ended]
     if names:
         raise WrongRequestError(
             f"under way: {', '.join(names)}; end it with slipway stop, or down -y ends all "
@@ -125,9 +137,15 @@ def env(request: Request) -> None:
     """Print export lines for a shell."""
     from cluster.attach import connect_existing
 
-    connection = connect_existing(request.spec())
+    spec = request.spec()
+    connection = connect_existing(spec)
     if connection is None:
         raise WrongRequestError("no cluster is up; slipway up starts it")
+    if spec.cluster.provider.type == "kubernetes":
+        from cluster.kubernetes.attaching import standing_way
+
+        connection, way = standing_way(spec, connection)
+        print(f"# works while this runs in another terminal: {way}", file=sys.stderr)
     request.answer(connection.env(), connection.exports())
 
 

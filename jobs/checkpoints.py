@@ -2,104 +2,197 @@
 
 Storage is the one owner of a run's state. Neither Ray Train's controller nor DeepSpeed's ``latest``
 file is asked where a run stands.
+
+Training pauses while each worker writes its file to the disk of its node. What follows goes on
+behind it, one checkpoint at a time: every worker uploads its file, and once all have, which they
+tell each other with the next steps, rank 0 publishes the manifest with all digests. A store that
+is away or full delays that; it never ends a run before its last checkpoint.
 """
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch.distributed
 
-from cluster.local_storage import translated
-from cluster.storage import DamagedError, Storage, StorageError, UnavailableError, sha256_file
+from cluster.storage import DamagedError, Storage, StorageError
 from jobs.agreement import AgreedError, at_rank_0, together
 from jobs.engine import Engine
+from jobs.errand import Errand
+from jobs.progress import FORMAT, MANIFEST, damaged_manifests, sealed, unpublished
 from jobs.runs import Checkpoint, Run, checkpoints
 from jobs.session import say
+from jobs.state_files import BUFFERS, rank_file
+from jobs.workplace import StateFiles, Workplace
 
-MANIFEST = "manifest.json"
-RETRIES_S = (1, 2, 4, 8, 16, 32)
-"""Waits for a store that does not answer, before a run that stands ready to save is ended."""
+RETRY_EVERY_S = 5.0
+PATIENCE_S = 300.0
+"""How long the last checkpoint of a run waits for a store that is away or full."""
+
+
+@dataclass
+class Sent:
+    """A checkpoint whose files are on their way."""
+
+    step: int
+    path: str
+    content: dict[str, Any]
+    files: Errand[dict[str, Any]]
 
 
 class Checkpoints:
     """Save, find, load and prune the checkpoints of one attempt; every verb is collective."""
 
-    def __init__(self, run: Run, attempt: int, keep: int, higher_is_better: bool) -> None:
-        self.run, self.attempt, self.keep = run, attempt, keep
+    def __init__(
+        self,
+        run: Run,
+        attempt: int,
+        keep: int,
+        higher_is_better: bool,
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``flush`` brings to storage what has to be there before a manifest is (rank 0)."""
+        self.run, self.attempt, self.keep, self.flush = run, attempt, keep, flush
         self.higher_is_better = higher_is_better
         self.storage: Storage = run.storage
         self.rank = torch.distributed.get_rank()
         self.world_size = torch.distributed.get_world_size()
+        self.workplace = Workplace(run, attempt, self.rank)
+        self.published: int | None = None
+        self.problem, self._swept = "", False
+        self._sent: Sent | None = None
+        self._publication: Errand[None] | None = None
+        self._publishing = 0
+        """Step of the checkpoint that is being published, or was."""
 
-    def save(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
-        """Publish the engine at ``step`` (steps done); ``state`` goes into the manifest.
+    # Saving
 
-        Raises AgreedError on all workers where storage refuses, and leaves nothing half-written.
+    def save(self, engine: Engine, step: int, state: dict[str, Any], last: bool = False) -> None:
+        """Write the engine at ``step`` (steps done) to the nodes' disks, and send it on its way.
+
+        ``state`` goes into the manifest. What prevents that is told, and the training goes on;
+        AgreedError is raised on all workers only for the ``last`` checkpoint, which is awaited,
+        and where a newer attempt has taken over. Nothing half-written becomes visible.
         """
-        path = f"{self.run.path}/{self.attempt}/checkpoints/step-{step:06d}"
-        content = {"step": step, "zero_stage": engine.stage, "world_size": self.world_size, **state}
+        at_rank_0(lambda: self.run.check_latest(self.attempt))
+        patience_s = PATIENCE_S if last else None
         try:
-            with self._folder(path) as folder:
-                together(lambda: (folder / "state").mkdir(parents=True, exist_ok=True))
-                together(lambda: _write(engine, folder))
-                parts = together(lambda: self._upload(folder, path))
-            files = {name: entry for part in parts for name, entry in part.items()}
-            manifest = {**content, "files": files}
-            at_rank_0(lambda: self.storage.write_json(f"{path}/{MANIFEST}", manifest))
+            self._clear(patience_s)
+            self._write(engine, step, state, patience_s)
+            if last:
+                self._clear(patience_s)
         except AgreedError as error:
-            if self.rank == 0:
-                with contextlib.suppress(StorageError):
-                    self.storage.delete_tree(path)
-            raise AgreedError(f"the checkpoint of step {step} was not saved: {error}") from None
-        at_rank_0(self._prune)
+            self._abandon(step)
+            self._tell(step, str(error))
+            if last:
+                raise AgreedError(self.problem) from None
 
-    @contextlib.contextmanager
-    def _folder(self, path: str) -> Iterator[Path]:
-        """Where this worker reads or writes a checkpoint: in place, or in a folder of its own."""
-        direct = self.storage.local_path(path)
-        if direct is not None:
-            yield direct
-            return
-        folders = together(lambda: tempfile.mkdtemp(prefix="slipway-checkpoint-"))
+    @property
+    def delivered(self) -> bool:
+        """Whether this worker's files have arrived, or failed to: to be told to the others."""
+        return self._sent is not None and self._sent.files.done
+
+    def settle(self) -> None:
+        """Publish what every worker has delivered, or tell why that is not to be."""
+        assert self._sent is not None, "nothing was delivered"
+        step = self._sent.step
         try:
-            yield Path(folders[self.rank])
-        finally:
-            shutil.rmtree(folders[self.rank], ignore_errors=True)
+            self._settle()
+        except AgreedError as error:
+            self._tell(step, str(error))
 
-    def _upload(self, folder: Path, path: str) -> dict[str, Any]:
-        """Digest this worker's files, and copy them unless they were written in place."""
-        uploaded = self.storage.local_path(path) is not None
-        files = {}
-        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-            name = file.relative_to(folder).as_posix()
-            if uploaded and not self._mine(file.name):
-                continue
-            digest = sha256_file(file) if uploaded else self._send(file, f"{path}/{name}")
-            files[name] = {"sha256": digest, "size": file.stat().st_size}
-        return files
+    def drain(self) -> None:
+        """Publish what is under way, before the run goes back or its workers leave."""
+        try:
+            self._clear(PATIENCE_S)
+        except AgreedError as error:
+            self._tell(self._sent.step if self._sent else 0, str(error))
 
-    def _send(self, file: Path, path: str) -> str:
-        for wait_s in RETRIES_S:
+    def _settle(self) -> None:
+        sent, self._sent = self._sent, None
+        assert sent is not None, "nothing was delivered"
+        try:
+            parts = together(sent.files.result)
+        except AgreedError:
+            self._abandon(sent.step)
+            raise
+        if self.rank == 0:
+            files = {name: entry for part in parts for name, entry in part.items()}
+            manifest = {**sent.content, "files": files}
+            what = f"the checkpoint of step {sent.step}"
+            self._publishing = sent.step
+            self._publication = Errand(lambda: self._publish(sent.path, manifest), what)
+
+    def _clear(self, patience_s: float | None) -> None:
+        """Have nothing in flight: wait for what is slow, and so long for a store that is away."""
+        if self._sent is not None:
+            sent = self._sent
+            together(lambda: sent.files.wait(patience_s))
+            self._settle()
+        publication, self._publication = self._publication, None
+        try:
+            together(lambda: publication.wait(patience_s) if publication else None)
+        except AgreedError:
+            self._publication = publication
+            raise
+        together(lambda: publication.result() if publication else None)
+
+    def _write(
+        self, engine: Engine, step: int, state: dict[str, Any], patience_s: float | None
+    ) -> None:
+        path = self._path(step)
+        folder = together(lambda: self.workplace.outgoing(path))[self.rank]
+        deadline = time.monotonic() + (patience_s or 0.0)
+        while True:
             try:
-                return self.storage.upload(file, path)
-            except UnavailableError as error:
-                say(f"warning: {error}; trying again in {wait_s} s")
-                time.sleep(wait_s)
-        return self.storage.upload(file, path)
+                [memory, *_] = together(lambda: engine.save(folder))
+                break
+            except AgreedError:
+                if any(together(lambda: time.monotonic() > deadline)):
+                    raise
+                time.sleep(RETRY_EVERY_S)
+        content: dict[str, Any] = {"format": FORMAT, "step": step, "zero_stage": engine.stage}
+        content |= {"world_size": self.world_size, "optimizer": memory, **state}
+        names = [rank_file(self.rank), *([BUFFERS] if self.rank == 0 else [])]
+        what = f"the checkpoint of step {step}"
+        files = Errand(lambda: self.workplace.deliver(folder, path, names), what)
+        self._sent = Sent(step, path, content, files)
 
-    def _mine(self, name: str) -> bool:
-        """Say whether this worker wrote the file, where all write into one folder."""
-        for rank in range(self.world_size):
-            if f"_rank_{rank}_mp" in name:
-                return rank == self.rank
-        return self.rank == 0
+    def _publish(self, path: str, manifest: dict[str, Any]) -> None:
+        """Make the checkpoint count, and delete those that are not kept."""
+        self.flush()
+        self.run.check_latest(self.attempt)
+        self.storage.write_json(f"{path}/{MANIFEST}", sealed(manifest))
+        self.published = manifest["step"]
+        with contextlib.suppress(StorageError):  # what stays is deleted with the next one
+            self._prune()
+            self._sweep()
+
+    def _abandon(self, step: int) -> None:
+        """Leave nothing of a checkpoint that is not to be, unless it is being published."""
+        if self._sent is not None and self._sent.step == step:
+            self._sent.files.give_up()
+            self._sent = None
+        mine = self._publication if self._publishing == step else None
+        if self.rank == 0 and (mine is None or mine.give_up()):
+            self._publication = None if mine else self._publication
+            with contextlib.suppress(StorageError):
+                if self.published != step:
+                    self.storage.delete_tree(self._path(step))
+
+    def _tell(self, step: int, cause: str) -> None:
+        self.problem = f"the checkpoint of step {step} was not saved: {cause}"
+        if self.rank == 0:
+            since = "so far" if self.published is None else f"since step {self.published}"
+            say(f"warning: {self.problem}; the steps {since} are at risk")
+
+    def _path(self, step: int) -> str:
+        return f"{self.run.path}/{self.attempt}/checkpoints/step-{step:06d}"
 
     def best(self) -> Checkpoint | None:
         """The checkpoint whose validation metric is best; of equals, the earlier."""
@@ -116,24 +209,47 @@ class Checkpoints:
                 self.storage.delete(f"{old.path}/{MANIFEST}")
                 self.storage.delete_tree(old.path)
 
+    def _sweep(self) -> None:
+        """Delete what earlier attempts had begun to save when they ended, once an attempt."""
+        if self._swept:
+            return
+        self._swept = True
+        for path in unpublished(self.run, self.attempt):
+            self.storage.delete_tree(path)
+
+    # Loading
+
     def load(self, engine: Engine, checkpoint: Checkpoint) -> None:
         """Load a checkpoint into the engine of each worker, its files verified first.
 
-        Raises AgreedError on all workers where a file is gone or is not what was saved.
+        Whatever number of workers, ZeRO stage and precision it was saved with. Raises AgreedError
+        on all workers where a file is gone or is not what was saved.
         """
-        with self._folder(checkpoint.path) as folder:
-            together(lambda: self._fetch(checkpoint, folder))
-            engine.load(folder)
+        with self.workplace.incoming(checkpoint) as files:
+            paths = together(lambda: self._gather(engine, files))[self.rank]
+            together(lambda: engine.fill(paths, checkpoint.manifest["optimizer"]))
+        engine.refresh()
+
+    def _gather(self, engine: Engine, files: StateFiles) -> list[Path]:
+        if files.checkpoint.manifest.get("format") != FORMAT:
+            url = self.storage.url(files.checkpoint.path)
+            raise DamagedError(f"{url} was saved by another version of Slipway")
+        return engine.gather(files.names, files.fetch)
 
     def resume(self, engine: Engine) -> Checkpoint | None:
         """Load the newest checkpoint that is whole, and say which; None where there is none."""
         damaged: set[str] = set()
+        for path in at_rank_0(lambda: damaged_manifests(self.run)):
+            if self.rank == 0:
+                url = self.storage.url(path)
+                say(f"warning: {url} is damaged; going back to an earlier checkpoint")
         while True:
             found = self.newest(damaged)
             if found is None:
                 return None
             try:
                 self.load(engine, found)
+                self.published = found.step
                 return found
             except AgreedError as error:
                 damaged.add(found.path)
@@ -148,30 +264,3 @@ class Checkpoints:
             return max(held, key=lambda c: c.step, default=None)
 
         return at_rank_0(choose)
-
-    def _fetch(self, checkpoint: Checkpoint, folder: Path) -> None:
-        """Bring the files here where they are not, and hold each against its digest."""
-        for name, entry in checkpoint.manifest["files"].items():
-            path, file = f"{checkpoint.path}/{name}", folder / name
-            if self.storage.local_path(path) is None:
-                digest = self.storage.download(path, file)
-            elif not self._mine(file.name):
-                continue  # another worker's to verify
-            else:
-                with translated(file):
-                    digest = sha256_file(file)
-            if digest != entry["sha256"]:
-                raise DamagedError(f"{self.storage.url(path)} is not what was saved")
-
-
-def _write(engine: Engine, folder: Path) -> None:
-    """Have the engine write its files; torch hides the cause of what fails."""
-    try:
-        with translated(folder):
-            engine.save(folder, {})
-    except RuntimeError as error:
-        probe = folder / f".probe-{torch.distributed.get_rank()}"
-        with translated(folder):
-            probe.write_bytes(bytes(1 << 20))
-            probe.unlink()
-        raise StorageError(f"{folder}: {str(error).splitlines()[0]}; run again") from error

@@ -6,7 +6,7 @@ ZeRO stage and a change of engine is a change of this file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,20 @@ import deepspeed
 import numpy as np
 import torch
 import torch.distributed
+from deepspeed.utils import set_z3_leaf_module
 from torch import Tensor, nn
 
+from cluster.memory import BUCKET_ELEMENTS, bucket_elements
+from cluster.shapes import MOST_AUTO
 from cluster.spec import TrainSpec
-from jobs.deferred import deferred
+from jobs import state_files
 from jobs.domains import Domain
+from jobs.fragments import fragments_of, memory_of, refresh, remember
+from jobs.linear import compute_as_torch, restore
 from jobs.quiet import quiet
+from jobs.state_files import BUFFERS, rank_file
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# DeepSpeed's own default of 5e8 elements would allocate gigabytes for a small model.
-BUCKET_ELEMENTS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Layout:
         return self.global_batch // (self.micro_batch * self.world_size)
 
 
-def layout(train: TrainSpec, world_size: int, most: int = 32) -> Layout:
+def layout(train: TrainSpec, world_size: int, most: int = MOST_AUTO) -> Layout:
     """Spread the global batch over workers; ``auto`` takes the largest micro-batch up to ``most``.
 
     Raises ValueError where the workers cannot share the batch evenly.
@@ -64,13 +68,18 @@ def layout(train: TrainSpec, world_size: int, most: int = 32) -> Layout:
 
 
 def engine_config(
-    train: TrainSpec, stage: int, precision: str, batch: Layout, largest_layer: int = 0
+    train: TrainSpec,
+    stage: int,
+    precision: str,
+    batch: Layout,
+    parameters: int = BUCKET_ELEMENTS,
+    largest: int = 0,
 ) -> dict[str, Any]:
     """Return the DeepSpeed configuration of a run; a pure function.
 
-    ``largest_layer`` in elements: buckets are at least as large as the largest parameter.
+    ``parameters`` of the network and of its ``largest`` matrix decide what travels at a time.
     """
-    bucket = max(BUCKET_ELEMENTS, largest_layer)
+    bucket = bucket_elements(parameters, largest)
     zero: dict[str, Any] = {
         "stage": stage,
         "contiguous_gradients": True,
@@ -123,7 +132,7 @@ def _unsaved_buffers(network: nn.Module) -> dict[str, Tensor]:
 
 
 class Engine:
-    """A network under DeepSpeed ZeRO: ``step``, ``save``, ``load``, ``weights``."""
+    """A network under DeepSpeed ZeRO: ``step``, ``save``, ``fill``, ``weights``."""
 
     def __init__(
         self,
@@ -136,6 +145,7 @@ class Engine:
     ) -> None:
         """Build the network from ``train.seed`` and shard it; collective over all workers."""
         quiet()
+        compute_as_torch()
         set_seed(train.seed)
         network = domain.network()
         if train.activation_checkpointing:
@@ -145,12 +155,15 @@ class Engine:
         self.domain, self.batch, self.stage, self.seed = domain, batch, stage, train.seed
         self.unreported, self._norm = stage == 0 and precision == "fp32", 0.0
         exact = _unsaved_buffers(network)
+        for module in network.modules():
+            if getattr(module, "is_whole", False):  # stage 3 gathers its weights at once
+                set_z3_leaf_module(module, True)
         self.num_parameters = sum(p.numel() for p in network.parameters())
-        largest = max(p.numel() for p in network.parameters())
+        sizes = self.num_parameters, max(p.numel() for p in network.parameters())
         self.engine, *_ = deepspeed.initialize(
             model=network,
             optimizer=self._optimizer(network.to(DTYPES[precision]), train),
-            config=config or engine_config(train, stage, precision, batch, largest),
+            config=config or engine_config(train, stage, precision, batch, *sizes),
         )
         for name, buffer in exact.items():
             network.get_buffer(name).data = buffer.to(self.device)
@@ -217,24 +230,46 @@ class Engine:
                 torch.distributed.all_reduce(buffer)
                 buffer /= self.batch.world_size
 
-    def save(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write this worker's files of a checkpoint below ``folder``; collective.
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write this worker's files of a checkpoint; the rest of the state, the same on all."""
+        rank, world_size = self.rank, self.batch.world_size
+        state_files.write_fragments(
+            folder / rank_file(rank), fragments_of(self.engine), rank, world_size
+        )
+        if rank == 0:
+            state_files.write_buffers(folder / BUFFERS, self.engine.module)
+        return memory_of(self.engine)
 
-        Raises OSError or RuntimeError (torch's for a full disk) once all workers are through.
+    def gather(self, names: Sequence[str], fetch: Callable[[str], Path]) -> list[Path]:
+        """Fetch what this worker needs of a checkpoint's files: its own, or, saved otherwise, all.
+
+        Another number of workers, ZeRO stage or precision has spread the same state in another way.
         """
-        engine = self.engine
-        with (
-            deferred(engine.checkpoint_engine, "save", "makedirs"),
-            deferred(engine, "_copy_recovery_script"),
+        own = rank_file(self.rank)
+        paths = [fetch(name) for name in names if name in (own, BUFFERS)]
+        if (
+            paths
+            and paths[-1].name == own
+            and state_files.covers(paths[-1], fragments_of(self.engine))
         ):
-            engine.save_checkpoint(str(folder), tag="state", client_state=state, save_latest=False)
+            return paths
+        return paths + [fetch(name) for name in names if name not in (own, BUFFERS)]
 
-    def load(self, folder: Path) -> dict[str, Any]:
-        """Load what :meth:`save` wrote with as many workers; returns its ``state``; collective."""
-        path, state = self.engine.load_checkpoint(str(folder), tag="state")
-        if path is None:
-            raise ValueError(f"{folder}: DeepSpeed finds no checkpoint there")
-        return dict(state)
+    def fill(self, paths: Sequence[Path], memory: dict[str, Any]) -> None:
+        """Take the state from files that :meth:`gather` gave, and what :meth:`save` returned.
+
+        The optimizer's settings stay those of this run: a trial may go on from another's state.
+        """
+        shards = [path for path in paths if path.name != BUFFERS]
+        state_files.read_fragments(shards, fragments_of(self.engine))
+        for path in paths:
+            if path.name == BUFFERS:
+                state_files.read_buffers(path, self.engine.module)
+        remember(self.engine, memory)
+
+    def refresh(self) -> None:
+        """Compute with the weights that :meth:`fill` brought; collective."""
+        refresh(self.engine)
 
     def weights(self) -> dict[str, Tensor] | None:
         """Gather the full weights on rank 0's CPU (None elsewhere), one parameter at a time.
@@ -262,3 +297,4 @@ class Engine:
     def close(self) -> None:
         """Free hooks and buffers, so that another engine can be built in the same process."""
         self.engine.destroy()
+        restore()

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cluster.notices import notify
 from cluster.spec import Pretrained, Spec, load, parse_model
 from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, fetch_bundle, record_evaluation, resolve
@@ -31,6 +32,7 @@ from jobs.report import Report, render, shown
 from jobs.runs import Run, joined_metrics
 from jobs.scored import Scored, named, own, training
 from jobs.session import Session, say, spec_root
+from jobs.usage import metered
 
 MOST_TEXT = 300
 
@@ -168,9 +170,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Logbook() as logbook:
         try:
             spec = load(options.spec, root=spec_root(options.spec))
+        except ValueError as error:
+            say(f"error: {error}")
+            return 1
+        try:
             keep_report(spec, options, logbook)
         except ValueError as error:
             say(f"error: {error}")
+            text = f"{options.run or options.version} failed: {error}"
+            notify(spec, "failed", text, {"run": options.run}, say)
             return 1
     return 0
 
@@ -182,7 +190,7 @@ def keep_report(spec: Spec, options: argparse.Namespace, logbook: Logbook) -> No
         tell(storage, evaluate(spec, options.version, options.data, options.like))
         return
     run = Run(storage, options.run)
-    with Session(run, logbook):
+    with Session(run, logbook), metered(spec, run, "evaluate"):
         evaluation = evaluate(spec, options.version, options.data, options.like)
         tell(storage, evaluation)
         run.finish(evaluation, run.next_attempt({"resumes": None}))

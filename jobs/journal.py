@@ -31,6 +31,11 @@ def memory_bytes(device: torch.device) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def device_name(device: torch.device) -> str:
+    """What the device's driver calls it: "cpu", "NVIDIA H100 80GB HBM3"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 class Journal:
     """Rank 0's record of one attempt; other ranks hold None instead."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from cluster.notices import notify
 from cluster.spec import Spec, usable_pools
 from cluster.storage import Storage
 from jobs.bundles import Version, resolve
@@ -57,6 +58,8 @@ def settle(spec: Spec, storage: Storage, version: str, run: str, gpus: int = 0) 
 
     decision = promote(storage, found, gate, evaluated, run)
     say("\n".join(decision.lines()))
+    if decision.holds and not decision.held:
+        notify(spec, "promoted", decision.lines()[0], {"run": run}, say)
     if not decision.holds:
         raise GateError(f"{version} does not become {gate.to}")
 

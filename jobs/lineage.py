@@ -17,6 +17,7 @@ from cluster.spec import ModelReference, parse_model
 from cluster.storage import DamagedError, MissingError, Storage, sha256_file
 from jobs.bundles import BundleError, Version, aliases, list_models, resolve
 from jobs.domains.files import BUILTIN, UPLOADS, Source
+from jobs.forks import fork_digest, origin_of
 from jobs.integrity import changed_files
 from jobs.progress import MANIFEST
 from jobs.runs import Run, list_runs, stage_digest
@@ -28,7 +29,7 @@ class Node:
     """One thing, what is known of it, what no longer matches, and what it was made from."""
 
     kind: str
-    """alias, version, run, checkpoint, spec, code, data, source or start."""
+    """alias, version, run, sweep, checkpoint, spec, code, data, source or start."""
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -93,7 +94,8 @@ class _Tracer:
         facts: dict[str, Any] = {"digest": version.digest, "aliases": list(version.aliases)}
         facts |= {"metrics": evaluation.get("metrics"), "split": evaluation.get("split")}
         problems = changed_files(self.storage, version.path, bundle["files"])
-        made_from = [self._run_of(version), self.data(bundle["data"]), *self._start(bundle)]
+        made_from = [self._run_of(version), *self._sweeps(version)]
+        made_from += [self.data(bundle["data"]), *self._start(bundle)]
         return Node("version", version.name, _known(facts), problems, made_from)
 
     def _run_of(self, version: Version) -> Node:
@@ -102,6 +104,18 @@ class _Tracer:
         facts, problems = self._run_facts(run)
         problems += self._check_digest(run, bundle) if facts else []
         return Node("run", run.id, facts, problems, [*self._recipe(bundle)])
+
+    def _sweeps(self, version: Version) -> Iterator[Node]:
+        """The sweeps whose best trial became the version."""
+        for name in self.storage.folders("sweeps"):
+            run = Run(self.storage, name)
+            if not self.storage.exists(f"{run.path}/run.json"):
+                continue
+            result = run.result() or {}
+            if (run.info()["model"], result.get("version")) == (version.model, version.number):
+                known = {key: result.get(key) for key in ("trial", "trials", "values", "ended")}
+                facts, problems = self._run_facts(run)
+                yield Node("sweep", name, facts | _known(known), problems)
 
     def run(self, run: Run) -> Node:
         """A run by itself: a training's recipe, the version that others scored or chose."""
@@ -133,13 +147,16 @@ class _Tracer:
         info = run.info()
         facts = {"stage": info["stage"], "owner": info["owner"], "digest": info["digest"]}
         facts |= {"created": _when(info["created"]), "attempts": len(run.attempts())}
+        origin = origin_of(run)
+        facts |= {"continues": f"{origin.run} from step {origin.step}"} if origin else {}
         return facts, []
 
     def _check_digest(self, run: Run, bundle: dict[str, Any]) -> list[str]:
         """Whether spec and data still give the run's digest; only the same code can tell."""
         if bundle.get("code", {}).get("digest") != code_revision()["digest"]:
             return []
-        if train_digest(parse_model(bundle["spec"]), bundle["data"]) == run.info()["digest"]:
+        digest = train_digest(parse_model(bundle["spec"]), bundle["data"])
+        if fork_digest(digest, origin_of(run)) == run.info()["digest"]:
             return []
         return ["its spec, its data or what it started from no longer give its digest"]
 

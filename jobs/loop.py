@@ -10,70 +10,38 @@ from __future__ import annotations
 import math
 import os
 import socket
-import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed
 
-from cluster.devices import device_named
-from cluster.spec import Spec
 from cluster.storage import Storage, open_storage
-from jobs.agreement import at_rank_0
+from jobs.agreement import at_rank_0, together
+from jobs.calibration import marks
 from jobs.checkpoints import Checkpoints
+from jobs.divergence import REWINDS, DivergedError, LossWatch, Skip, skips_of
 from jobs.domains import Domain, open_domain
 from jobs.engine import Engine, layout
 from jobs.export import Trained
 from jobs.feed import Feed
-from jobs.journal import Journal, memory_bytes
+from jobs.journal import Journal, device_name
 from jobs.prepared import PreparedData
+from jobs.pulse import Pulse
 from jobs.runs import Checkpoint, Run, latest_checkpoint
-from jobs.schedule import learning_rate, num_steps, steps_per_epoch, warmup_steps
+from jobs.schedule import learning_rate
 from jobs.scoring import score_rows
 from jobs.session import say
 from jobs.starts import start_folder
-
-
-class DivergedError(ValueError):
-    """A loss or metric that is not a number, raised on all workers; a restart would not help."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What every worker of a run is told; small and picklable."""
-
-    spec: Spec
-    model: str
-    run: str
-    data: str
-    stage: int
-    precision: str
-    until: int | None = None
-    """Step at which the run pauses with a checkpoint, to be continued or not, and publishes
-    nothing, not even at its end; None trains to the end and publishes a version."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; ``best`` is the validation metric that the spec names."""
-
-    step: int = 0
-    best: float | None = None
-    since_best: int = 0
-
-    def judge(self, value: float, higher: bool) -> None:
-        """Take a validation's metric into account."""
-        better = self.best is None or (value > self.best if higher else value < self.best)
-        self.since_best = 0 if better else self.since_best + 1
-        self.best = value if better else self.best
+from jobs.steps import Steps
+from jobs.task import Plan, Progress, Task
 
 
 class Worker:
     """One rank of a run, from start or resumption to its end."""
 
-    def __init__(self, task: Task, device: torch.device) -> None:
-        self.task, self.device = task, device
+    def __init__(self, task: Task, device: torch.device, pulse: Pulse | None = None) -> None:
+        self.task, self.device, self.pulse = task, device, pulse or Pulse()
+        self.leaving: str | None = None
         self.rank = torch.distributed.get_rank()
         self.world_size = torch.distributed.get_world_size()
         self.model = task.spec.model(task.model)
@@ -88,143 +56,166 @@ class Worker:
         assert rows is not None, "preparation refuses data without training rows"
         self.rows, self.validation = rows, data.rows("validation")
         self.batch = layout(self.train, self.world_size)
-        self.total = num_steps(self.train, len(self.rows))
-        self.end = min(self.total, task.until or self.total)
-        self.warmup = warmup_steps(self.train, len(self.rows))
-        per_epoch = steps_per_epoch(self.train, len(self.rows))
-        self.checkpoint_every = self.train.checkpoint.every.in_steps(per_epoch, self.total)
-        self.validate_every = self.train.validation.every.in_steps(per_epoch, self.total)
+        self.plan = Plan.of(self.train, len(self.rows), task.until)
         self.higher = self.model.direction == "max"
-        self.progress = Progress()
+        self.progress, self.losses = Progress(), LossWatch()
 
     def work(self) -> dict[str, Any]:
         """Train to the end and publish the best checkpoint's weights; the run's result.
 
-        A run that pauses gives {"step", "metrics"} of where it stands.
+        A run that pauses gives {"step", "metrics"} of where it stands, one whose workers were
+        asked to leave {"left": why, "avoid": nodes, "step"}.
         """
         self.engine = Engine(
             self.domain, self.train, self.task.stage, self.task.precision, self.batch
         )
+        self.steps = Steps(self.engine, self.domain, self.device)
         self._join()
-        if self.rank == 0:
-            name, unit = self.task.model, self.domain.unit
-            self.journal = Journal(self.run, self.attempt, self.model, name, self.total, unit)
-            self._announce()
-        with Feed(
-            self.rows, self.domain, self.batch, self.rank, self.train.seed, self.progress.step
-        ) as feed:
-            while self.progress.step < self.end and not self._out_of_patience():
-                self._step(feed)
-                self._after_step()
-        if self.rank == 0:
-            self.journal.close()
+        while not self._through():
+            pass
+        if self.leaving is not None and self.progress.step < self.plan.end:
+            return {"left": self.leaving, "avoid": self.avoid, "step": self.progress.step}
         if self.task.until is not None:
             return {"step": self.progress.step, "metrics": self._measured()}
-        return self._finish()
+        with self.pulse.busy("publishing"):
+            return self._finish()
+
+    def superseded(self) -> bool:
+        """Whether a newer attempt has taken over, so that nothing may be written any more."""
+        return hasattr(self, "attempt") and not self.run.is_latest(self.attempt)
 
     def _measured(self) -> dict[str, float]:
         """The best that validations have given; nothing where there is no validation part."""
         best = self.progress.best
         return {} if best is None else {self.model.metric: best}
 
-    def _join(self) -> None:
-        """Take the next attempt's number and the newest whole checkpoint, the same on all ranks."""
+    def _join(self, begun: int | None = None) -> None:
+        """Take the next attempt's number and the newest whole checkpoint, the same on all ranks.
+
+        A run that diverged in the last of ``begun`` steps leaves out the data since then.
+        """
         found = Checkpoints(self.run, 0, 1, self.higher).resume(self.engine)
+        self.skips = at_rank_0(lambda: skips_of(self.run))
+        if begun is not None:
+            if found is None:
+                raise DivergedError("the training diverged, and no checkpoint is whole")
+            self.skips.append(Skip(found.step, begun - found.step))
         resumes = found and {"attempt": found.attempt, "step": found.step}
         info = {"host": socket.gethostname(), "pid": os.getpid(), "resumes": resumes}
-        info |= {"workers": self.world_size, "data": self.task.data}
+        info |= {"workers": self.world_size, "data": self.task.data, "skips": self.skips}
+        info |= marks(self.task.spec, self.model, device_name(self.device))
         self.attempt = at_rank_0(lambda: self.run.next_attempt(info))
-        keep = self.train.checkpoint.keep
-        self.checkpoints = Checkpoints(self.run, self.attempt, keep, self.higher)
         if found is not None:
             self.progress = Progress(found.step, *found.manifest["progress"])
+            self.losses = LossWatch(found.manifest["first_losses"])
+        if self.rank == 0:
+            name, unit = self.task.model, self.domain.unit
+            self.journal = Journal(self.run, self.attempt, self.model, name, self.plan.total, unit)
+            self._announce()
+        flush = self.journal.flush if self.rank == 0 else lambda: None
+        keep = self.train.checkpoint.keep
+        self.checkpoints = Checkpoints(self.run, self.attempt, keep, self.higher, flush)
+        self.checkpoints.published = found.step if found else None
+
+    def _through(self) -> bool:
+        """Train to the end; False where the run diverged, and has gone back."""
+        try:
+            self._train()
+        except DivergedError as error:
+            self._go_back(error)
+            return False
+        return True
+
+    def _train(self) -> None:
+        try:
+            with Feed(
+                self.rows, self.domain, self.batch, self.rank, self.train.seed,
+                self.progress.step, self.skips,
+            ) as feed:  # fmt: skip
+                while not self._is_over():
+                    self._step(feed)
+                    self._after_step()
+        finally:
+            if self.rank == 0:
+                self.journal.close()
+
+    def _go_back(self, error: DivergedError) -> None:
+        """Resume from the last checkpoint without the data since, or say why that is not done."""
+        self.checkpoints.drain()
+        saved = at_rank_0(lambda: latest_checkpoint(self.run))
+        kept = f"the last good checkpoint is of step {saved.step}" if saved else "none was saved"
+        cause = f"{error}: the training diverged ({kept})"
+        if self.train.on_nan == "stop" or saved is None or len(self.skips) >= REWINDS:
+            again = f" for the {REWINDS + 1}th time" if len(self.skips) >= REWINDS else ""
+            raise DivergedError(
+                f"{cause}{again}; lower train.optimizer.lr, lengthen train.schedule.warmup, set "
+                "train.clip or train.on_nan: rewind, and run again"
+            ) from None
+        if self.rank == 0:
+            say(f"warning: {cause}; going back to it, without the data of the steps since")
+        self._join(self.begun)
 
     def _announce(self) -> None:
         say(
             f"{self.run.id}: attempt {self.attempt}, workers: {self.world_size}, ZeRO stage "
             f"{self.task.stage}, {self.task.precision}, {self.engine.num_parameters:,} parameters, "
-            f"{len(self.rows):,} rows, step {self.progress.step} of {self.total}"
+            f"{len(self.rows):,} rows, step {self.progress.step} of {self.plan.total}"
         )
 
     def _step(self, feed: Feed) -> None:
         """Run one optimizer step and write its line."""
-        began = time.perf_counter()
-        step, forward_s, backward_s = self.progress.step, 0.0, 0.0
-        micro_batches = feed.next(self.device)
-        lr = learning_rate(self.train, step, self.total, self.warmup)
-        self.engine.set_lr(lr)
-        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for number, batch in enumerate(micro_batches):
-            start = time.perf_counter()
-            loss = self.engine.forward(batch, step, number)
-            middle = time.perf_counter()
-            self.engine.backward(loss)
-            self.engine.step()
-            forward_s += middle - start
-            backward_s += time.perf_counter() - middle
-            totals[0] += loss.detach() / len(micro_batches)
-            totals[1] += self.domain.count(batch)
-        torch.distributed.all_reduce(totals)
-        loss_sum, count = totals.tolist()  # waits for the device, so that the time is the step's
-        self._check_finite(loss_sum, f"the loss at step {step + 1}")
+        step = self.progress.step
+        self.begun = step + 1
+        lr = learning_rate(self.train, step, self.plan.total, self.plan.warmup)
+        self.pulse.step()
+        measured = self.steps.run(feed, step, lr, self._signals)
+        self.pulse.step()
+        # In fp16 a step whose gradients overflow is left out, which its loss scaling counts on.
+        norm = measured.norm if self.task.precision != "fp16" else 0.0
+        self._refuse(self.losses.problem(measured.loss, norm), f"at step {step + 1}")
         self.progress.step = step + 1
-        step_s = time.perf_counter() - began
         if self.rank == 0:
-            self.journal.step(
-                {
-                    "step": step + 1,
-                    "time": time.time(),
-                    "loss": loss_sum / self.world_size,
-                    "lr": lr,
-                    "grad_norm": self.engine.gradient_norm(),
-                    "tokens_per_s": count / step_s,
-                    "data_s": feed.waited_s,
-                    "forward_s": forward_s,
-                    "backward_s": backward_s,
-                    "step_s": step_s,
-                    "memory_bytes": memory_bytes(self.device),
-                    **self._utilisation(count / step_s),
-                }
-            )
+            self.journal.step(self.steps.record(step + 1, lr, measured))
+        delivered, leaving = measured.signals
+        if leaving:
+            asked = together(lambda: (self.pulse.leaving, self.pulse.avoid))
+            self.leaving = "; ".join(sorted({reason for reason, _ in asked if reason}))
+            self.avoid = sorted({node for _, nodes in asked for node in nodes})
+        if delivered == self.world_size:
+            self.checkpoints.settle()
 
-    def _utilisation(self, units_per_s: float) -> dict[str, float]:
-        """Model FLOPs utilisation, where the device's peak is known (arXiv 2204.02311, app. B)."""
-        if self.device.type != "cuda":
-            return {}
-        device = device_named(torch.cuda.get_device_name(self.device))
-        if device is None:
-            return {}
-        flops = self.domain.flops(self.engine.engine.module) * units_per_s
-        return {"mfu": flops / (device.flops * self.world_size)}
+    def _signals(self) -> tuple[float, ...]:
+        """What this worker tells the others with each step."""
+        return float(self.checkpoints.delivered), float(self.pulse.leaving is not None)
 
     def _after_step(self) -> None:
         """Validate and save where they are due."""
         step = self.progress.step
-        last = step == self.end
-        saves = last or step % self.checkpoint_every == 0
-        validates = last or step % self.validate_every == 0
-        if saves or validates:
+        validates = step == self.plan.end or step % self.plan.validate_every == 0
+        saves = step % self.plan.checkpoint_every == 0
+        if saves or validates or self._is_over():
             self.engine.share_buffers()
-        value = self._validate() if validates else None
-        if saves or self._out_of_patience():
-            progress = [self.progress.best, self.progress.since_best]
-            if self.rank == 0:
-                self.journal.flush()
-            self.checkpoints.save(
-                self.engine,
-                step,
-                {"metric": value, "progress": progress, "precision": self.task.precision},
-            )
+        value = None
+        if validates:
+            with self.pulse.busy("validation"):
+                value = self._validate()
+        if saves or self._is_over():
+            with self.pulse.busy("saving"):
+                self._save(value)
 
-    def _check_finite(self, value: float, what: str) -> None:
-        """Raise DivergedError on every worker where the value, known to all, is not a number."""
-        if not math.isfinite(value):
-            saved = latest_checkpoint(self.run)
-            kept = f"step {saved.step} is kept" if saved else "nothing was saved before it"
-            raise DivergedError(
-                f"{what} is {value}: the training diverged ({kept}); lower train.optimizer.lr, "
-                "lengthen train.schedule.warmup or set train.clip, and run again"
-            )
+    def _save(self, value: float | None) -> None:
+        state = {
+            "metric": value,
+            "progress": [self.progress.best, self.progress.since_best],
+            "first_losses": self.losses.first,
+            "precision": self.task.precision,
+        }
+        self.checkpoints.save(self.engine, self.progress.step, state, self._is_over())
+
+    def _refuse(self, problem: str | None, when: str) -> None:
+        """Raise DivergedError where there is a problem: on all workers, who know the same."""
+        if problem is not None:
+            raise DivergedError(f"{problem} {when}")
 
     def _validate(self) -> float | None:
         """Score the validation split; returns the metric that decides, None without the split."""
@@ -237,9 +228,16 @@ class Worker:
         if self.rank == 0:
             self.journal.validation(self.progress.step, metrics)
         value = metrics[self.model.metric]
-        self._check_finite(value, f"validation {self.model.metric} at step {self.progress.step}")
+        finite = math.isfinite(value)
+        problem = None if finite else f"validation {self.model.metric} is {value}"
+        self._refuse(problem, f"after step {self.progress.step}")
         self.progress.judge(value, self.higher)
         return value
+
+    def _is_over(self) -> bool:
+        """Whether no further step follows, here and now."""
+        ended = self.progress.step >= self.plan.end or self.leaving is not None
+        return ended or self._out_of_patience()
 
     def _out_of_patience(self) -> bool:
         patience = self.train.patience
@@ -247,6 +245,7 @@ class Worker:
 
     def _finish(self) -> dict[str, Any]:
         """Publish the best checkpoint's weights as a version."""
+        at_rank_0(lambda: self.run.check_latest(self.attempt))
         best = self.checkpoints.best()
         if best is not None and best.step != self.progress.step:
             self.checkpoints.load(self.engine, best)

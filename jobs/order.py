@@ -8,11 +8,14 @@ below it (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 200
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 ROUNDS = 6
+WINDOW = 8
+"""Steps whose rows are put in order by length; more save little padding and mix less."""
 MIN_SIDE = 8  # below 64 elements a network mixes badly; walking a larger one costs little
 
 Ints = NDArray[np.int64]
@@ -25,6 +28,28 @@ def rows_of_step(seed: int, step: int, global_batch: int, num_rows: int) -> Ints
         raise ValueError("there are no rows to train on")
     samples = step * global_batch + np.arange(global_batch, dtype=np.int64)
     return permute(seed, samples // num_rows, samples % num_rows, num_rows)
+
+
+def rows_of_step_by_length(
+    seed: int,
+    step: int,
+    global_batch: int,
+    num_rows: int,
+    lengths: Callable[[Ints], Ints],
+) -> Ints:
+    """As `rows_of_step`, in batches of rows that are about equally long, the shortest first.
+
+    The rows of `WINDOW` steps, or of an epoch where it has fewer, are put in order by `lengths`,
+    cut into batches, and these drawn in an order of their own: each row still comes as often.
+    """
+    window = max(1, min(WINDOW, num_rows // global_batch))
+    number, place = divmod(step, window)
+    steps = range(number * window, (number + 1) * window)
+    rows = np.concatenate([rows_of_step(seed, s, global_batch, num_rows) for s in steps])
+    rows = rows[np.argsort(lengths(rows), kind="stable")]
+    drawn = permute(seed, np.asarray([number]), np.asarray([place]), window)
+    found: Ints = rows.reshape(window, global_batch)[int(drawn[0])]
+    return found
 
 
 def permute(seed: int, epochs: Ints, positions: Ints, num_rows: int) -> Ints:

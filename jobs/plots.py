@@ -69,6 +69,15 @@ def curve(
     return picture
 
 
+def scatter(points: Sequence[Series], unit: str) -> Element:
+    """A dot for each series' last point; x from 0 on, named by ``unit``."""
+    last = max(line.points[-1][0] for line in points)
+    dots = [Series(line.name, line.points[-1:], "validation") for line in points]
+    picture = curve(dots, last)
+    label = tag("text", unit, x=WIDTH - RIGHT, y=HEIGHT - BOTTOM - 6, class_="end")
+    return add(picture, label)
+
+
 def _line(series: Series, x: Callable[[float], float], y: Callable[[float], float]) -> list[Child]:
     points = thinned(series.points)
     places = [f"{x(step):.1f},{y(value):.1f}" for step, value in points]

@@ -17,6 +17,14 @@ def held_back_split(manifest: dict[str, Any]) -> str | None:
     return next((split for split in HELD_BACK if rows.get(split)), None)
 
 
+def prepared_rows(storage: Storage, digest: str) -> int | None:
+    """Training rows of prepared data; None before it is prepared."""
+    path = f"data/{digest}/manifest.json"
+    if not storage.exists(path):
+        return None
+    return int(storage.read_json(path)["splits"]["train"]["rows"])
+
+
 class PreparedData:
     """One digest of prepared data in storage."""
 

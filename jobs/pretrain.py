@@ -9,32 +9,28 @@ skipped; what was cut off resumes.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import ray
-import ray.train
-import ray.train.torch
 
-from cluster.request import REFUSED
-from cluster.spec import ModelSpec, Spec, load, usable_pools, worker_slots
+from cluster.spec import ModelSpec, Spec
 from cluster.storage import Storage, StorageError, open_storage
-from jobs.agreement import AgreedError
-from jobs.judging import GateError, judge
+from jobs.fit import fit
+from jobs.guard import guard
+from jobs.judging import judge
 from jobs.logbook import Logbook
-from jobs.loop import DivergedError, Task, Worker
-from jobs.placement import place
 from jobs.prepare import Prepared, prepare
-from jobs.runs import Run, latest_checkpoint, publish_metrics
+from jobs.program import parse, perform
+from jobs.runs import Run, publish_metrics
 from jobs.schedule import num_steps, warmup_steps
-from jobs.session import Session, log_path, say, spec_root
+from jobs.session import Session, log_path, say
 from jobs.stages import prepare_digest, train_digest
 from jobs.starts import pinned, start_folder
+from jobs.usage import first_attempt, metered
 
 STAGES = ("prepare", "train", "evaluate", "promote")
 RAY_TRAIN = {
@@ -46,36 +42,14 @@ RAY_TRAIN = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stages up to ``--until``; returns the exit code.
-
-    1: failed, 2: wrong request, 3: the gate said no.
-    """
-    parser = argparse.ArgumentParser(prog="python -m jobs.pretrain", description=__doc__)
-    parser.add_argument("spec", help="the YAML file")
-    parser.add_argument("model", help="a name under models:")
-    parser.add_argument("-e", "--environment", default=os.environ.get("SLIPWAY_ENV"))
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="K=V")
-    parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
-    parser.add_argument("--again", action="store_true", help="train even if it is done")
-    parser.add_argument("--run", help="the run's id, where it has been opened already")
-    options = parser.parse_args(arguments)
-    try:
-        spec = load(
-            options.spec, options.environment, options.overrides, root=spec_root(options.spec)
-        )
-        spec.model(options.model)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    with Logbook() as logbook:
-        try:
-            pretrain(spec, options.model, options.until, options.again, options.run, logbook)
-        except GateError:
-            return REFUSED
-        except ValueError as error:
-            say(f"error: {error}")
-            return 1
-    return 0
+    """Run the stages up to ``--until``; returns the exit code."""
+    options = parse("jobs.pretrain", __doc__, STAGES, arguments)
+    name, until, again = options.model, options.until, options.again
+    return perform(
+        options,
+        lambda spec: spec.model(name),
+        lambda spec, logbook: pretrain(spec, name, until, again, options.run, logbook),
+    )
 
 
 def pretrain(
@@ -88,22 +62,27 @@ def pretrain(
         logbook.keep(storage, log_path(Run(storage, run_id)))
     configure(spec)
     ray.init(logging_level="warning")
+    guard(spec)
     spec = pinned(spec, name, storage)
     model = spec.model(name)
     check_trackers(model)
-    prepared = prepare(model, storage, say, start_folder(model, storage))
+    opened = Run(storage, run_id) if run_id else None
+    with metered(spec, opened, "prepare") if opened else contextlib.nullcontext():
+        prepared = prepare(model, storage, say, start_folder(model, storage))
     if until == "prepare":
         record_preparation(storage, name, prepared, logbook)
         return
     digest = train_digest(model, prepared.digest)
-    run = Run(storage, run_id) if run_id else Run.open(storage, name, "train", digest, again)
+    run = opened or Run.open(storage, name, "train", digest, again)
     with Session(run, logbook) as session:
         if session.mine:
-            train(spec, name, run, prepared)
+            with metered(spec, run, "train", model.train.workers.max, first_attempt(run)):
+                train(spec, name, run, prepared)
     result = run.result()
     if result is None:
         raise ValueError(f"{run.id} ended without a result; see slipway logs {run.id}")
-    judge(spec, storage, f"{name}@{result['version']}", prepared.manifest, until, run.id)
+    with metered(spec, run, "evaluate"):
+        judge(spec, storage, f"{name}@{result['version']}", prepared.manifest, until, run.id)
 
 
 def configure(spec: Spec) -> None:
@@ -153,98 +132,6 @@ def check_warmup(model: ModelSpec, num_rows: int) -> None:
             f"train.schedule.warmup: {model.train.schedule.warmup} are {warmup:,} steps, but the "
             f"whole run has {total:,}; shorten the warm-up or train longer"
         )
-
-
-def fit(spec: Spec, name: str, run: Run, data: str, until: int | None = None) -> dict[str, Any]:
-    """Train under Ray Train to the end of the run, or until it pauses at a step.
-
-    Returns what `jobs.loop.Worker.work` does; raises ValueError where no restart is left.
-    """
-    model = spec.model(name)
-    placed = place(spec, name, run)
-    task = Task(
-        spec=spec,
-        model=name,
-        run=run.id,
-        data=data,
-        stage=placed.stage,
-        precision=placed.precision,
-        until=until,
-    )
-    say(f"starting {placed.workers} training workers")
-    trainer = ray.train.torch.TorchTrainer(
-        _work,
-        train_loop_config={"task": task},
-        scaling_config=_scaling(spec, model, placed.workers),
-        torch_config=ray.train.torch.TorchConfig(timeout_s=max(1, int(model.train.stall))),
-        run_config=ray.train.RunConfig(
-            name=run.id,
-            failure_config=ray.train.FailureConfig(max_failures=model.train.restarts),
-            **_ray_storage(run),
-        ),
-    )
-    try:
-        outcome = trainer.fit().return_value
-    except ray.train.TrainingFailedError as error:
-        print(error, flush=True)  # with the worker's traceback, into the log
-        outcome = failure(error)
-    if isinstance(outcome, str):
-        attempts = run.attempts()
-        with contextlib.suppress(StorageError):  # full, perhaps: the reason is told all the same
-            run.fail(attempts[-1].number if attempts else 1, outcome)
-        raise ValueError(f"{outcome}; {safe(run)}")
-    return dict(outcome)
-
-
-def safe(run: Run) -> str:
-    """Say what a failed run has kept."""
-    last = latest_checkpoint(run)
-    return f"saved up to step {last.step}" if last else "no checkpoint is saved yet"
-
-
-def failure(error: Exception) -> str:
-    """Return the cause of a failed training in one line: the first worker's own words."""
-    failures = getattr(error, "worker_failures", None) or {0: error}
-    rank, first = min(failures.items())
-    lines = [line for line in str(first).splitlines() if line.strip()]
-    return f"training failed on worker {rank}: {lines[-1].strip() if lines else repr(first)}"
-
-
-def _work(config: dict[str, Any]) -> dict[str, Any] | str:
-    """One Ray Train worker; its rank 0 leaves the result in storage.
-
-    What a restart cannot mend is returned: raised, it would be tried again from a checkpoint.
-    """
-    try:
-        return Worker(config["task"], ray.train.torch.get_device()).work()
-    except (AgreedError, DivergedError) as error:
-        return str(error)
-
-
-def _on_gpus(spec: Spec, model: ModelSpec) -> bool:
-    """Whether the pools that a model may use have accelerators."""
-    return any(pool.accelerators for pool in usable_pools(spec.cluster, model.train))
-
-
-def _scaling(spec: Spec, model: ModelSpec, workers: int) -> ray.train.ScalingConfig:
-    """One device per worker where the pool has accelerators, else CPUs."""
-    gpus = _on_gpus(spec, model)
-    cpus = model.train.cpus_per_worker
-    if cpus == "auto":
-        slots = None if gpus else worker_slots(spec.cluster, model.train)
-        cpus = max(1, (slots or workers) // workers)
-    resources = {"CPU": float(cpus)}
-    return ray.train.ScalingConfig(
-        num_workers=workers,
-        use_gpu=gpus,
-        resources_per_worker=resources | ({"GPU": 1.0} if gpus else {}),
-    )
-
-
-def _ray_storage(run: Run) -> dict[str, Any]:
-    """Where Ray Train keeps its own notes: in the run's folder, which every node reaches."""
-    path = run.storage.bulk_path(f"{run.path}/ray")
-    return {"storage_path": path, "storage_filesystem": run.storage.filesystem()}
 
 
 if __name__ == "__main__":

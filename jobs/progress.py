@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -14,6 +15,8 @@ from cluster.storage import DamagedError, MissingError
 if TYPE_CHECKING:
     from jobs.runs import Run
 
+FORMAT = 2
+"""Of checkpoints: fragments in safetensors, and a manifest with a seal."""
 STEP = re.compile(r"step-(\d+)")
 MANIFEST = "manifest.json"
 
@@ -108,10 +111,43 @@ def _places(run: Run) -> list[tuple[int, int, str]]:
     return sorted(places)
 
 
-def _read(run: Run, step: int, attempt: int, path: str) -> Checkpoint | None:
-    """None where the manifest is not there (yet, or any more) or is damaged."""
+def damaged_manifests(run: Run) -> list[str]:
+    """Paths of the manifests that are there, but are not what was written."""
+    paths = [f"{path}/{MANIFEST}" for _, _, path in _places(run)]
+    return [path for path in paths if run.storage.exists(path) and _manifest(run, path) is None]
+
+
+def unpublished(run: Run, before: int) -> list[str]:
+    """Folders of checkpoints that attempts before this one began to save, and never published."""
+    found = []
+    for attempt in run.attempts():
+        folder = f"{attempt.path}/checkpoints"
+        names = run.storage.folders(folder) if attempt.number < before else []
+        paths = [f"{folder}/{name}" for name in names if STEP.fullmatch(name)]
+        found += [path for path in paths if not run.storage.exists(f"{path}/{MANIFEST}")]
+    return found
+
+
+def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a digest of its own: a flipped bit may leave valid JSON."""
+    return {**manifest, "seal": _seal(manifest)}
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    content = {name: value for name, value in manifest.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(run: Run, path: str) -> dict[str, Any] | None:
+    """None where it is not there (yet, or any more) or is damaged."""
     try:
-        manifest = run.storage.read_json(f"{path}/{MANIFEST}")
-    except (MissingError, DamagedError):
+        manifest = run.storage.read_json(path)
+        whole = manifest.get("format") != FORMAT or manifest["seal"] == _seal(manifest)
+    except (MissingError, DamagedError, KeyError, AttributeError):
         return None
-    return Checkpoint(attempt, step, path, manifest)
+    return dict(manifest) if whole else None
+
+
+def _read(run: Run, step: int, attempt: int, path: str) -> Checkpoint | None:
+    manifest = _manifest(run, f"{path}/{MANIFEST}")
+    return None if manifest is None else Checkpoint(attempt, step, path, manifest)

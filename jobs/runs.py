@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cluster.storage import MissingError, Storage, encode_json
+from cluster.storage import MissingError, Storage, StorageError, encode_json
 from jobs.progress import (
     Checkpoint,
     checkpoints,
@@ -78,16 +78,23 @@ class Run:
 
     @classmethod
     def open(
-        cls, storage: Storage, model: str, stage: str, digest: str, again: bool = False
+        cls,
+        storage: Storage,
+        model: str,
+        stage: str,
+        digest: str,
+        again: bool = False,
+        more: Mapping[str, Any] | None = None,
     ) -> Run:
         """The newest run of this model, stage and digest; a new one where there is none.
 
         The id is `model-stage-7f3a` from the digest's first digits, more of them where another
-        digest begins alike. `again` always opens a new run: `...-2`, `...-3`, and so on.
+        digest begins alike. `again` always opens a new run: `...-2`, `...-3`, and so on. `more` is
+        kept in a new run's run.json.
         """
         number = max(1, _newest(storage, model, stage, digest) + again)
         info: dict[str, Any] = {"model": model, "stage": stage, "digest": digest}
-        info |= {"owner": owner(), "created": time.time()}
+        info |= {"owner": owner(), "created": time.time(), **(more or {})}
         length = 4
         while True:
             suffix = f"-{number}" if number > 1 else ""
@@ -122,6 +129,15 @@ class Run:
             if self.storage.create(f"{self.path}/{number}/attempt.json", encode_json(content)):
                 return number
             number += 1
+
+    def is_latest(self, number: int) -> bool:
+        """Whether no newer attempt has taken over."""
+        return not self.storage.exists(f"{self.path}/{number + 1}/attempt.json")
+
+    def check_latest(self, number: int) -> None:
+        """Raises StorageError where a newer attempt has taken over: this one writes no more."""
+        if not self.is_latest(number):
+            raise StorageError(f"attempt {number + 1} of {self.id} has taken over from {number}")
 
     def attempts(self) -> list[Attempt]:
         """All attempts in the order of their numbers."""

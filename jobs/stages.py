@@ -10,26 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cluster.spec import ModelSpec, Pretrained
+from cluster.spec.train import PLACEMENT
 from cluster.storage import Storage, sha256_file
 from jobs.domains import open_preparation
 from jobs.inspections import inspect_all
 from jobs.prepare import Report, data_digest
 from jobs.runs import stage_digest
 from jobs.starts import start_folder
-
-# Keys of ``train:`` that say where and how to run, not what comes out.
-PLACEMENT = {
-    "workers",
-    "cpus_per_worker",
-    "pool",
-    "zero",
-    "checkpoint",
-    "stall",
-    "restarts",
-    "activation_checkpointing",
-    "compile",
-    "micro_batch",
-}
 
 
 def train_digest(model: ModelSpec, data: str) -> str:
@@ -40,7 +27,7 @@ def train_digest(model: ModelSpec, data: str) -> str:
         "task": model.task,
         "network": model.network.model_dump(mode="json") | _start(model),
         "metric": model.metric,
-        "train": model.train.model_dump(mode="json", exclude=PLACEMENT),
+        "train": model.train.model_dump(mode="json", exclude=set(PLACEMENT)),
         "data": data,
     }
     return stage_digest(parts)

@@ -7,8 +7,10 @@ the one at `/`. `serve run serve.app:build spec=cluster.yaml` is both in one app
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from starlette.responses import Response
 
 from cluster.spec import StorageSpec
 from cluster.storage import open_storage
+from serve import metrics
 from serve.applications import FRONT
-from serve.figures import EDGES_MS, Figures, Observe, Snapshot
+from serve.figures import Figures, Snapshot
 from serve.front import Front
 from serve.gateway import Gateway
 from serve.model import ModelService
@@ -30,6 +33,12 @@ from serve.tokens import Tokens
 from serve.versions import Shelf
 
 FIGURES_S = 5.0
+SWITCH_S = 1e-5
+"""The network's thread wants the interpreter's lock back after each operation, a hundred times a
+pass; by Python's own 5 ms it waits for all of a burst of answers that is being sent."""
+OBJECTS = 20_000
+"""Python looks for cyclic garbage each time that so many objects are new, which took an eighth of
+the HTTP thread by its own 700. What this saves was not measured apart from the noise."""
 log = logging.getLogger("ray.serve")
 
 
@@ -43,13 +52,16 @@ class Model(ModelService):
         from jobs.domains import load
 
         torch.set_num_threads(args["threads"])
+        sys.setswitchinterval(SWITCH_S)
+        gc.set_threshold(OBJECTS)
         device = "cuda" if args["accelerators"] and torch.cuda.is_available() else "cpu"
         kind = args["domain"], args["task"]
         storage = open_storage(StorageSpec.model_validate(args["storage"]), args["project"])
         shelf = Shelf(storage, args["model"], lambda d, t, folder: load(d, t, folder, device), kind)
         streams, embeddings = _text_extras(kind)
-        replica = Replica(shelf, TASKS[kind], streams, embeddings)
-        gateway = Gateway(_tokens(args), Figures(_metrics()))
+        told, is_fast = metrics.batches(), device == "cuda"
+        replica = Replica(shelf, TASKS[kind], streams, embeddings, told, is_fast)
+        gateway = Gateway(_tokens(args), Figures(metrics.requests()), args["model"])
         super().__init__(args["model"], replica, gateway)
         self._sending: asyncio.Task[None] | None = None
 
@@ -80,7 +92,7 @@ class FrontService:
     """What the models share: /v1, the page, the probes."""
 
     def __init__(self, args: Mapping[str, Any], handles: Mapping[str, Any] | None = None) -> None:
-        gateway = Gateway(_tokens(args), Figures(_metrics()))
+        gateway = Gateway(_tokens(args), Figures(metrics.requests()))
         self.front = Front(args["models"], gateway, _handles(handles))
 
     def reconfigure(self, config: Mapping[str, Any]) -> None:
@@ -133,27 +145,6 @@ def _text_extras(kind: tuple[str, str]) -> tuple[Any, Any]:
     from jobs.domains.text.streaming import Streams
 
     return Streams, Embeddings
-
-
-def _metrics() -> Observe:
-    """Prometheus metrics at the port where Ray's own are."""
-    from ray.util.metrics import Counter, Histogram
-
-    requests = Counter(
-        "slipway_requests_total", "Answers by version and status", ("model", "version", "status")
-    )
-    latencies = Histogram(
-        "slipway_latency_ms", "Latency of answers", list(EDGES_MS), ("model", "version")
-    )
-
-    def observe(name: str, status: int, ms: float) -> None:
-        model, _, version = name.partition("@")
-        tags = {"model": model, "version": version}
-        requests.inc(1, tags | {"status": str(status)})
-        if status < 400:
-            latencies.observe(max(ms, 1e-3), tags)
-
-    return observe
 
 
 def _tokens(args: Mapping[str, Any]) -> Tokens | None:

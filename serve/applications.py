@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cluster.allocator import KEEP_MEMORY
 from cluster.spec.serving import ServeSpec
 
 if TYPE_CHECKING:
@@ -103,11 +104,13 @@ def _deployment(spec: Spec, model: ModelSpec, serve: ServeSpec) -> dict[str, Any
 
 
 def _place(spec: Spec, serve: ServeSpec) -> dict[str, Any]:
-    """What Ray keeps for each replica, and where."""
+    """What Ray keeps for each replica, and where; what its process begins with."""
+    options: dict[str, Any] = {"num_cpus": serve.cpus, "num_gpus": serve.accelerators}
+    if not serve.accelerators:
+        options["runtime_env"] = {"env_vars": KEEP_MEMORY}
     if spec.cluster.provider.type == "local":
         # One machine is shared by all that is done on it: no training shall wait for services.
-        return {"num_cpus": 0.0, "num_gpus": serve.accelerators}
-    options: dict[str, Any] = {"num_cpus": serve.cpus, "num_gpus": serve.accelerators}
+        return options | {"num_cpus": 0.0}
     return options | ({"label_selector": {POOL: serve.pool}} if serve.pool else {})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,14 +17,25 @@ SPREAD = 1.5
 """In one pass the longest row is at most so many times as long as the shortest..."""
 SLACK = 16
 """...and so many elements: below that, another pass costs more than the padding."""
+PASS = 16
+"""Requests of a pass on a processor: what 32 need outgrows its cache and takes a tenth longer."""
+
+RELENT_S = 0.5
+"""Without a refusal for so long, the overload is over."""
 
 
 @dataclass
-class Waiting:
-    """A request that waits for its batch."""
+class Asked:
+    """A request that has been read."""
 
     request: Mapping[str, Any]
     row: Columns
+
+
+@dataclass
+class Waiting(Asked):
+    """A request that waits for its batch."""
+
     answer: asyncio.Future[Any]
     arrived: float = field(default_factory=time.monotonic)
 
@@ -42,32 +53,58 @@ class Batcher:
     """
 
     def __init__(
-        self, loaded: Loaded, size: int, wait_s: float, decoders: Executor, computer: Executor
+        self,
+        loaded: Loaded,
+        size: int,
+        wait_s: float,
+        decoders: Executor,
+        computer: Executor,
+        observe: Callable[[int, int], None] | None = None,
+        most: int = PASS,
     ) -> None:
         self.loaded = loaded
         self.size = size
+        self.most = most
+        """Requests of a pass; a batch that is larger takes several."""
         self.wait_s = wait_s
         self.under_way = 0
         self.sizes: deque[int] = deque(maxlen=1000)
         """Of the newest batches."""
         self._decoders = decoders
         self._computer = computer
+        self._observe = observe
+        """Told the size of each batch, and how many wait for the next."""
         self._waiting: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._alone: asyncio.Future[list[Any]] | None = None
         self._batch_s = 0.1
+        self._refusing_until = 0.0
 
     @property
     def bound(self) -> int:
-        """A batch that is computed, and one that waits: so an answer takes two batches at most."""
+        """A batch that is computed, and one that waits: so an answer takes two batches at most.
+
+        While requests are refused, which takes time from computing, a batch of several passes
+        counts as less than two of them: passes become smaller, and are as fast for each request.
+        """
+        if time.monotonic() < self._refusing_until and self.most < self.size:
+            return 3 * self.most // 2
         return 2 * self.size
+
+    def admit(self) -> None:
+        """ServiceError where the bound is reached."""
+        if self.under_way >= self.bound:
+            self._refusing_until = time.monotonic() + RELENT_S
+            raise overloaded(2 * self._batch_s)
 
     async def ask(self, request: Mapping[str, Any]) -> Any:
         """The answer; ServiceError where the bound is reached or the request is wrong."""
-        if self.under_way >= self.bound:
-            raise overloaded(2 * self._batch_s)
+        self.admit()
         self.under_way += 1
         try:
+            if self.under_way == 1 and not self.wait_s:
+                return await self._answer_alone(request)
             loop = asyncio.get_running_loop()
             row = await loop.run_in_executor(self._decoders, read_row, self.loaded, request)
             waiting = Waiting(request, row, loop.create_future())
@@ -79,12 +116,26 @@ class Batcher:
         finally:
             self.under_way -= 1
 
+    async def _answer_alone(self, request: Mapping[str, Any]) -> Any:
+        """Where nobody else asks: read and computed in one go, which saves two thread switches."""
+        loop = asyncio.get_running_loop()
+        self._alone = loop.run_in_executor(self._computer, read_and_compute, self.loaded, request)
+        [answer] = await self._alone
+        self.sizes.append(1)
+        if self._observe is not None:
+            self._observe(1, len(self._waiting))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
     async def _work(self) -> None:
         while self._waiting:
+            if self._alone is not None and not self._alone.done():
+                await asyncio.wait([self._alone])  # meanwhile the batch grows
             await self._fill()
             # Whoever hung up meanwhile is not computed.
             batch = [each for each in self._take() if not each.answer.done()]
-            for group in by_length(batch):
+            for group in by_length(batch, self.most):
                 await self._compute(group)
 
     async def _fill(self) -> None:
@@ -108,6 +159,8 @@ class Batcher:
         loop = asyncio.get_running_loop()
         answers = await loop.run_in_executor(self._computer, compute, self.loaded, group)
         self.sizes.append(len(group))
+        if self._observe is not None:
+            self._observe(len(group), len(self._waiting))
         self._batch_s = 0.8 * self._batch_s + 0.2 * (time.monotonic() - started)
         for waiting, answer in zip(group, answers, strict=True):
             if waiting.answer.done():
@@ -133,7 +186,12 @@ def read_row(loaded: Loaded, request: Mapping[str, Any]) -> Columns:
         raise wrong_content(str(error)) from error
 
 
-def compute(loaded: Loaded, group: Sequence[Waiting]) -> list[Any]:
+def read_and_compute(loaded: Loaded, request: Mapping[str, Any]) -> list[Any]:
+    """The answer to one request, or the exception, in a list."""
+    return compute(loaded, [Asked(request, read_row(loaded, request))])
+
+
+def compute(loaded: Loaded, group: Sequence[Asked]) -> list[Any]:
     """An answer or an exception for each; one that fails does not take the others with it."""
     try:
         return loaded.answers([each.row for each in group], [each.request for each in group])
@@ -147,8 +205,11 @@ def compute(loaded: Loaded, group: Sequence[Waiting]) -> list[Any]:
         return [failure]
 
 
-def by_length(batch: Sequence[Waiting]) -> list[list[Waiting]]:
-    """Groups of like lengths, the shortest first, so that a short text does not pay for a long."""
+def by_length(batch: Sequence[Waiting], most: int = PASS) -> list[list[Waiting]]:
+    """Groups of like lengths, the shortest first, so that a short text does not pay for a long.
+
+    None is larger than `most`; what is, is divided evenly.
+    """
     groups: list[list[Waiting]] = []
     for waiting in sorted(batch, key=lambda each: each.length):
         first = groups[-1][0].length if groups else 0
@@ -156,4 +217,10 @@ def by_length(batch: Sequence[Waiting]) -> list[list[Waiting]]:
             groups[-1].append(waiting)
         else:
             groups.append([waiting])
-    return groups
+    return [part for group in groups for part in _divided(group, most)]
+
+
+def _divided(group: list[Waiting], most: int) -> list[list[Waiting]]:
+    passes = -(-len(group) // most)
+    size = -(-len(group) // passes)
+    return [group[start : start + size] for start in range(0, len(group), size)]

@@ -12,9 +12,12 @@ EDGES_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000
 FORGET_S = 60.0
 """A source that is silent so long has ended; its figures stay in the sums."""
 Snapshot = dict[str, dict[str, Any]]
-"""MODEL@VERSION -> {"classes": {"2xx": count}, "latencies": [count per class of EDGES_MS]}"""
+"""MODEL@VERSION -> {"classes": {"2xx": count}, "latencies": [count per class of EDGES_MS],
+"last": when the last was answered, in seconds since 1970}"""
 Observe = Callable[[str, int, float], None]
 """Told (MODEL@VERSION or "", status, milliseconds) of every answer."""
+ObserveBatch = Callable[[str, int, int], None]
+"""Told (MODEL@VERSION, requests in the batch, requests that wait for the next) of every batch."""
 
 
 class Figures:
@@ -31,6 +34,7 @@ class Figures:
         found["classes"][kind] = found["classes"].get(kind, 0) + 1
         if status < 400:
             found["latencies"][bisect_left(EDGES_MS, ms)] += 1
+            found["last"] = time.time()
         if self._also is not None:
             self._also(version, status, ms)
 
@@ -53,14 +57,15 @@ class Collected:
                 self._ended = merged([self._ended, counts])
 
     def summary(self, own: Snapshot) -> dict[str, dict[str, Any]]:
-        """MODEL@VERSION -> {"requests", "errors", "refused", "p50_ms", "p99_ms"}.
+        """MODEL@VERSION -> {"requests", "errors", "refused", "p50_ms", "p99_ms", "last"}.
 
         Errors are ours (5xx), refusals the client's (4xx); latencies are of the answers, as the
         upper edges of their classes.
         """
         known = [counts for _, counts in self._known.values()]
         total = merged([own, self._ended, *known])
-        return {version: summarise(counts) for version, counts in sorted(total.items()) if version}
+        named = {name: counts for name, counts in sorted(total.items()) if name.partition("@")[2]}
+        return {version: summarise(counts) for version, counts in named.items()}
 
 
 def merged(parts: list[Snapshot]) -> Snapshot:
@@ -73,6 +78,7 @@ def merged(parts: list[Snapshot]) -> Snapshot:
                 found["classes"][kind] = found["classes"].get(kind, 0) + count
             pairs = zip(found["latencies"], counts["latencies"], strict=True)
             found["latencies"] = [a + b for a, b in pairs]
+            found["last"] = max(found["last"], counts["last"])
     return total
 
 
@@ -85,6 +91,7 @@ def summarise(counts: Mapping[str, Any]) -> dict[str, Any]:
         "refused": classes.get("4xx", 0),
         "p50_ms": quantile(counts["latencies"], 0.5),
         "p99_ms": quantile(counts["latencies"], 0.99),
+        "last": counts["last"] or None,
     }
 
 
@@ -99,4 +106,4 @@ def quantile(latencies: list[int], share: float) -> float | None:
 
 
 def _empty() -> dict[str, Any]:
-    return {"classes": {}, "latencies": [0] * (len(EDGES_MS) + 1)}
+    return {"classes": {}, "latencies": [0] * (len(EDGES_MS) + 1), "last": 0.0}

@@ -23,14 +23,20 @@ log = logging.getLogger("ray.serve")
 ID = re.compile(r"[\w.:-]{1,128}")
 Work = Callable[[Request, Client], Awaitable[Response]]
 NOBODY = Client("")
+TELL_S = 1.0
 
 
 class Gateway:
     """Lets requests in and answers out; nothing that a client sends becomes a 500 of ours."""
 
-    def __init__(self, tokens: Tokens | None, figures: Figures | None = None) -> None:
+    def __init__(
+        self, tokens: Tokens | None, figures: Figures | None = None, model: str = ""
+    ) -> None:
         self.tokens = tokens
         self.figures = figures or Figures()
+        self.model = model
+        """Whose refusals are counted where no version has seen the request."""
+        self._refused, self._told = 0, 0.0
 
     async def respond(self, request: Request, work: Work, is_open: bool = False) -> Response:
         """The answer of `work`, or the error in our shape, with the headers that all carry."""
@@ -66,6 +72,11 @@ class Gateway:
     ) -> None:
         """One line of JSON; never what was sent or answered."""
         version = response.headers.get("x-model-version", "") if response is not None else ""
+        if status == 503:  # one line a second for all: an overload must not drown in its own log
+            self._refused += 1
+            if time.monotonic() - self._told < TELL_S:
+                self._count(version, status, started)
+                return
         line: dict[str, Any] = {
             "request_id": request_id,
             "client": client.name,
@@ -75,8 +86,14 @@ class Gateway:
             "ms": round((time.perf_counter() - started) * 1e3, 1),
             "version": version,
         }
+        if status == 503:
+            line["refused"], self._refused, self._told = self._refused, 0, time.monotonic()
         log.info(json.dumps(line))
-        self.figures.observe(version, status, line["ms"])
+        self._count(version, status, started)
+
+    def _count(self, version: str, status: int, started: float) -> None:
+        ms = round((time.perf_counter() - started) * 1e3, 1)
+        self.figures.observe(version or (f"{self.model}@" if self.model else ""), status, ms)
 
 
 def refusal(error: ServiceError) -> Response:

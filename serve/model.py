@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from serve import endpoint
 from serve.errors import ServiceError
-from serve.gateway import Gateway
+from serve.gateway import Gateway, session_of
 from serve.replica import Replica, Settings
 from serve.tokens import Client
 
@@ -34,6 +34,7 @@ class ModelService:
         return await self.gateway.respond(request, self._respond)
 
     async def _respond(self, request: Request, client: Client) -> Response:
+        self.replica.admit(session_of(request, client))
         task, answer = self.replica.task, self.replica.answer
         return await endpoint.respond(request, client, self.name, "", task, answer)
 

@@ -10,6 +10,7 @@ from serve.tasks import TASKS
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
+STOP: Schema = {"type": "string", "minLength": 1}
 SCORES: Schema = {
     "type": "array",
     "items": {"type": "object", "properties": {"label": TEXT, "score": NUMBER}},
@@ -21,19 +22,27 @@ INPUTS: dict[tuple[str, str], Schema] = {
     },
     ("recommendation", "rating"): {"type": "object", "properties": {"user": {}, "item": {}}},
 }
+
+
+def optional(kind: str, **bounds: Any) -> Schema:
+    """Clients send null for what they leave open."""
+    return {"type": [kind, "null"], **bounds}
+
+
 PARAMETERS: dict[tuple[str, str], Schema] = {
     ("text", "generation"): {
-        "max_new_tokens": {"type": "integer", "minimum": 1, "maximum": 4096},
-        "temperature": {"type": "number", "minimum": 0, "maximum": 100},
-        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-        "top_k": {"type": "integer", "minimum": 0},
-        "seed": {"type": "integer"},
-        "stop": {"type": "array", "items": {"type": "string", "minLength": 1}},
-        "return_full_text": {"type": "boolean"},
+        "max_new_tokens": optional("integer", minimum=1, maximum=4096),
+        "temperature": optional("number", minimum=0, maximum=100),
+        "top_p": optional("number", minimum=0, maximum=1),
+        "top_k": optional("integer", minimum=0),
+        "seed": optional("integer"),
+        "stop": {"type": ["array", "string", "null"], "minLength": 1, "items": STOP},
+        "return_full_text": optional("boolean"),
     },
-    ("text", "classification"): {"top_k": {"type": "integer", "minimum": 1}},
-    ("vision", "classification"): {"top_k": {"type": "integer", "minimum": 1}},
-    ("recommendation", "next-item"): {"top_k": {"type": "integer", "minimum": 1}},
+    ("text", "classification"): {"top_k": optional("integer", minimum=1)},
+    ("text", "masked-lm"): {"top_k": optional("integer", minimum=1)},
+    ("vision", "classification"): {"top_k": optional("integer", minimum=1)},
+    ("recommendation", "next-item"): {"top_k": {"type": "integer", "minimum": 1, "maximum": 1000}},
 }
 ANSWERS: dict[tuple[str, str], Schema] = {
     ("text", "generation"): {
@@ -105,7 +114,7 @@ def _model(name: str, kind: tuple[str, str]) -> dict[str, Any]:
         "required": ["inputs"],
         "properties": {
             "inputs": inputs,
-            "parameters": {"type": "object", "properties": PARAMETERS.get(kind, {})},
+            "parameters": optional("object", properties=PARAMETERS.get(kind, {})),
         },
     }
     content: dict[str, Any] = {"application/json": {"schema": schema}}

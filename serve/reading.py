@@ -58,7 +58,18 @@ def parse_json(body: bytes) -> dict[str, Any]:
         raise malformed(f"the body is not JSON: {str(error)[:200]}") from None
     if not isinstance(document, dict):
         raise malformed("the body must be a JSON object")
+    if b"\\u" in body and not _is_unicode(document):
+        raise malformed("the body holds half of a surrogate pair, which is no character")
     return document
+
+
+def _is_unicode(document: dict[str, Any]) -> bool:
+    """Whether all texts are: JSON's escapes can name halves of characters, which nothing reads."""
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def read_requests(task: Task, body: bytes, media_type: str) -> tuple[list[dict[str, Any]], bool]:
@@ -82,7 +93,8 @@ def read_requests(task: Task, body: bytes, media_type: str) -> tuple[list[dict[s
 def _from_json(task: Task, document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
     if "inputs" not in document:
         raise wrong_content('"inputs" is missing')
-    parameters = document.get("parameters") or {}
+    parameters = document.get("parameters")
+    parameters = {} if parameters is None else parameters
     if not isinstance(parameters, dict):
         raise wrong_content('"parameters" must be an object')
     inputs, several = document["inputs"], isinstance(document["inputs"], list)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jobs.domains import Loaded
-from serve.batching import Batcher
+from serve.batching import PASS, Batcher
 from serve.errors import ServiceError, wrong_content
+from serve.figures import ObserveBatch
 from serve.tasks import Task
 from serve.versions import Held, Shelf
 from serve.writing import Streams, Writer, written
@@ -40,11 +43,15 @@ class Replica:
         task: Task,
         streams: Callable[[Loaded], Streams] | None = None,
         embeddings: Callable[[Loaded], Loaded] | None = None,
+        observe: ObserveBatch | None = None,
+        has_accelerator: bool = False,
     ) -> None:
         self.shelf = shelf
         self.task = task
         self._streams = streams
         self._embeddings = embeddings
+        self._observe = observe
+        self.has_accelerator = has_accelerator
         self.settings = Settings({})
         # One computes, so that a batch forms meanwhile; decoding and loading never wait for it.
         self._computer = ThreadPoolExecutor(1, "compute")
@@ -97,6 +104,16 @@ class Replica:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._loader, self.shelf.find, reference)
 
+    def admit(self, key: str) -> None:
+        """Refuses a client's request where it would be refused once it is read: before it is."""
+        held = self.shelf.pick(key)
+        known: Mapping[int, Batcher | Writer] = self._batchers
+        if self.task.is_generation:
+            known = self._writers
+        if (busy := known.get(held.number)) is not None:
+            with self._named(held):
+                busy.admit()
+
     async def answer(
         self, requests: Sequence[Mapping[str, Any]], reference: str = "", key: str = ""
     ) -> tuple[int, list[Any]]:
@@ -108,7 +125,7 @@ class Replica:
         else:
             batcher = self._batcher(held)
             asked = [batcher.ask(request) for request in requests]
-        return held.number, await self._all(asked)
+        return held.number, await self._all(held, asked)
 
     async def stream(
         self, request: Mapping[str, Any], reference: str = "", key: str = ""
@@ -127,38 +144,60 @@ class Replica:
         embedder = self._embedders.get(held.number)
         if embedder is None:
             try:
-                embedder = self._batches(self._embeddings(held.loaded))
+                embedder = self._batches(held, self._embeddings(held.loaded))
             except ValueError as error:
                 raise wrong_content(str(error)) from error
             self._embedders[held.number] = embedder
-        return held.number, await self._all([embedder.ask({"inputs": text}) for text in texts])
+        asked = [embedder.ask({"inputs": text}) for text in texts]
+        return held.number, await self._all(held, asked)
 
-    async def _all(self, asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    async def _all(self, held: Held, asked: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         """The results of all, within the deadline; one that fails ends the others."""
+        with self._named(held):
+            try:
+                async with asyncio.timeout(self.task.deadline_s):
+                    if len(asked) == 1:  # a task of its own would cost more than it does
+                        return [await asked[0]]
+                    async with asyncio.TaskGroup() as group:
+                        tasks = [group.create_task(each) for each in asked]
+            except TimeoutError:
+                message = f"no answer within {self.task.deadline_s:g} s"
+                raise ServiceError(504, "too_slow", message) from None
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+            return [task.result() for task in tasks]
+
+    @contextmanager
+    def _named(self, held: Held) -> Iterator[None]:
+        """What is refused meanwhile carries the version's name, and counts as the version's."""
         try:
-            async with asyncio.timeout(self.task.deadline_s), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(each) for each in asked]
-        except TimeoutError:
-            message = f"no answer within {self.task.deadline_s:g} s"
-            raise ServiceError(504, "too_slow", message) from None
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+            yield
+        except ServiceError as error:
+            error.headers["x-model-version"] = f"{self.shelf.model}@{held.number}"
+            raise
 
     def _batcher(self, held: Held) -> Batcher:
         batcher = self._batchers.get(held.number)
         if batcher is None or batcher.loaded is not held.loaded:
-            batcher = self._batchers[held.number] = self._batches(held.loaded)
+            batcher = self._batchers[held.number] = self._batches(held, held.loaded)
         return batcher
 
-    def _batches(self, loaded: Loaded) -> Batcher:
+    def _batches(self, held: Held, loaded: Loaded) -> Batcher:
         size, wait_s = self.settings.batch_size, self.settings.batch_wait_s
-        return Batcher(loaded, size, wait_s, self._decoders, self._computer)
+        observe = self._observer(held)
+        most = size if self.has_accelerator else PASS
+        return Batcher(loaded, size, wait_s, self._decoders, self._computer, observe, most)
+
+    def _observer(self, held: Held) -> Callable[[int, int], None] | None:
+        if self._observe is None:
+            return None
+        return partial(self._observe, f"{self.shelf.model}@{held.number}")
 
     def _writer(self, held: Held) -> Writer:
         assert self._streams is not None
         writer = self._writers.get(held.number)
         if writer is None or writer.loaded is not held.loaded:
-            writer = Writer(held.loaded, self._streams, self._computer)
+            observe = self._observer(held)
+            writer = Writer(held.loaded, self._streams, self._computer, observe)
             self._writers[held.number] = writer
         return writer

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 import stat
 import time
 from collections.abc import Callable
@@ -123,19 +122,6 @@ def read_clients(path: Path) -> dict[str, Client]:
     if not clients:
         raise TokenFileError(f"{path} names no client; write a line: NAME TOKEN")
     return clients
-
-
-def write_tokens(path: Path, name: str) -> None:
-    """A file with one client and a fresh token; one that exists stays as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        path.touch(mode=0o600, exist_ok=False)
-    except FileExistsError:
-        return
-    path.write_text(
-        "# a line a client: NAME TOKEN [LIMIT], such as: alice sw-4f...  60/m\n"
-        f"{name} sw-{secrets.token_urlsafe(24)}\n"
-    )
 
 
 def first_token(path: Path) -> str:

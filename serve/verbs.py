@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster import services
+from cluster.attach import LAUNCHED
+from cluster.launcher.serving import open_services, send_tokens, tokens_there
 from cluster.request import ELSEWHERE, Request, WrongRequestError
 from cluster.spec.serving import ServeSpec
 from serve.applications import FRONT, document
-from serve.tokens import first_token, write_tokens
+from serve.rayservice import deploy_rayservice, stop_rayservice
+from serve.tokens import first_token
 
 if TYPE_CHECKING:
     from cluster.connection import Connection
@@ -27,7 +30,13 @@ def serve(request: Request, models: list[str] | None) -> None:
     )
 
 
-def after_run(request: Request, models: list[str] | None, until: str, again: bool) -> None:
+def after_run(
+    request: Request,
+    models: list[str] | None,
+    until: str,
+    again: bool,
+    ephemeral: bool = False,
+) -> None:
     """Serve what ``run`` has brought so far, where the file says that it is served."""
     spec = request.spec()
     wanted = [name for name in models or spec.models if spec.model(name).serve is not None]
@@ -48,10 +57,16 @@ def deploy(request: Request, spec: Spec, names: list[str]) -> tuple[str, Path]:
 
     check_versions(spec, names)
     token_file = token_file_of(spec)
+    if spec.cluster.provider.type == "kubernetes":
+        way = deploy_rayservice(request, spec, names, token_file)
+        request.say(f"at this machine's address after: {way}")
+        return services.address(spec), token_file
     connection = connect(spec, request.say)
     kept = [name for name in _deployed(connection) if name in spec.models and name not in names]
     environment = runtime_env(connection, spec)
-    services.put(connection, document(spec, [*names, *kept], environment, str(token_file)))
+    services.put(connection, document(spec, [*names, *kept], environment, _tokens(request, spec)))
+    if spec.cluster.provider.type in LAUNCHED:
+        open_services(spec)
     if not request.detach:
         services.wait_until_up(connection, [FRONT, *names], request.say)
     return services.address(spec), token_file
@@ -70,19 +85,35 @@ def stop(request: Request, name: str) -> int:
     from cluster.attach import connect_existing
 
     spec = request.spec()
+    if spec.cluster.provider.type == "kubernetes":
+        return _stop_rayservice(request, spec, name)
     connection = connect_existing(spec)
     if connection is None or name not in _deployed(connection):
-        if name not in spec.models:
-            return ELSEWHERE
-        request.answer({"service": name, "status": "stopped"}, f"{name} is not served")
-        return 0
+        return _not_served(request, spec, name)
     left = [each for each in _deployed(connection) if each != name]
     environment = runtime_env(connection, spec)
-    put = document(spec, left, environment, str(token_file_of(spec)))
+    put = document(spec, left, environment, _tokens(request, spec))
     services.put(connection, put if left else put | {"applications": []})
     request.answer(
         {"service": name, "status": "stopped"}, f"{name} is no longer served; its versions stay"
     )
+    return 0
+
+
+def _stop_rayservice(request: Request, spec: Spec, name: str) -> int:
+    if name not in spec.models or not stop_rayservice(spec, name, services.token_file(spec)):
+        return _not_served(request, spec, name)
+    request.answer(
+        {"service": name, "status": "stopped"}, f"{name} is no longer served; its versions stay"
+    )
+    return 0
+
+
+def _not_served(request: Request, spec: Spec, name: str) -> int:
+    """What is no model may be a run."""
+    if name not in spec.models:
+        return ELSEWHERE
+    request.answer({"service": name, "status": "stopped"}, f"{name} is not served")
     return 0
 
 
@@ -134,7 +165,7 @@ def token_file_of(spec: Spec) -> Path:
     """The file of tokens: the secret that the spec names, else one that is made."""
     path = services.token_file(spec)
     if spec.services.tokens is None:
-        write_tokens(path, "owner")
+        services.write_tokens(path, "owner")
     first_token(path)  # what is wrong with the file is said before anything starts
     return path
 
@@ -154,6 +185,15 @@ def runtime_env(connection: Connection, spec: Spec) -> dict[str, Any]:
     environment = {"working_dir": str(folder)}
     job_client(connection)._upload_working_dir_if_needed(environment)
     return environment
+
+
+def _tokens(request: Request, spec: Spec) -> str:
+    """Where replicas find the clients' tokens: the file itself here, a copy on hosts elsewhere."""
+    path = token_file_of(spec)
+    if spec.cluster.provider.type not in LAUNCHED:
+        return str(path)
+    send_tokens(spec, request.say)
+    return tokens_there(spec)
 
 
 def _deployed(connection: Connection) -> list[str]:

@@ -36,23 +36,35 @@ class Writer:
     """The language model of one version. No more than `bound` continuations are under way."""
 
     def __init__(
-        self, loaded: Loaded, streams: Callable[[Loaded], Streams], computer: Executor
+        self,
+        loaded: Loaded,
+        streams: Callable[[Loaded], Streams],
+        computer: Executor,
+        observe: Callable[[int, int], None] | None = None,
     ) -> None:
         self.loaded = loaded
         self.under_way = 0
         self._streams = streams(loaded)
         self._computer = computer
+        self._observe = observe
+        """Told how many are written together whenever one begins; none waits."""
 
     @property
     def bound(self) -> int:
         """As many as are computed together: a further one would slow all of them down."""
         return self._streams.most
 
-    async def write(self, request: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """{"text", "finish", "prompt_tokens", "new_tokens"} of each piece."""
+    def admit(self) -> None:
+        """ServiceError where the bound is reached."""
         if self.under_way >= self.bound:
             raise overloaded(2)
+
+    async def write(self, request: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """{"text", "finish", "prompt_tokens", "new_tokens"} of each piece."""
+        self.admit()
         self.under_way += 1
+        if self._observe is not None:
+            self._observe(self.under_way, 0)
         try:
             if (request.get("parameters") or {}).get("seed") is not None:
                 yield await self._alone(request)

@@ -42,7 +42,7 @@ def open_run(spec: Spec, again: bool = False, name: str = MODEL) -> Run:
     """The run that training a model of the spec is."""
     storage = open_storage(spec.cluster.storage, spec.name)
     model = spec.model(name)
-    digest = train_digest(model, find_data_digest(model, lambda line: None))
+    digest = train_digest(model, find_data_digest(model, lambda line: None, storage))
     return Run.open(storage, name, "train", digest, again)
 
 

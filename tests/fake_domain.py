@@ -28,6 +28,7 @@ class FakeDomain:
 
     unit = "records"
     labels = LABELS
+    batched_by = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -5,6 +5,7 @@ results = run_group(train, 2, spec, data)   # results[rank] is what train(spec, 
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import socket
@@ -39,12 +40,13 @@ def _enter(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> None:
-    # DeepSpeed reads its place from these, and names its shared memory by address and port.
+    faulthandler.enable()
+    # DeepSpeed reads its place from these. Without LOCAL_SIZE, as under Ray Train, it keeps no
+    # buffers of 66 MiB a process in shared memory, which it would leave there.
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(num_workers),
-        "LOCAL_SIZE": str(num_workers),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "DS_ACCELERATOR": "cpu",
@@ -58,6 +60,7 @@ def _enter(
     torch.distributed.init_process_group("gloo", store, rank=rank, world_size=num_workers)
     try:
         Path(folder, str(rank)).write_bytes(pickle.dumps(function(*arguments)))
+        torch.distributed.barrier()  # who leaves early closes connections that others still use
     finally:
         torch.distributed.destroy_process_group()
 

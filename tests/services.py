@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from PIL import Image
 
+from cluster import services
 from cluster.connection import Connection
 from cluster.machine import free_ports
 from cluster.request import Request
@@ -23,6 +28,9 @@ from jobs.bundles import claim_version, publish_version, set_alias
 from jobs.domains import open_domain
 from jobs.prepare import prepare
 from jobs.prepared import PreparedData
+from serve import verbs
+from serve.tokens import first_token
+from tests.clusters import own_cluster
 
 LANGUAGE: dict[str, Any] = {
     "domain": "text",
@@ -143,6 +151,39 @@ class Served:
 
     def ask(self, path: str, body: Any = None, **options: Any) -> Answer:
         return ask(self.url + path, body, self.token, **options)
+
+
+@contextmanager
+def serving(folder: Path, models: dict[str, Any], taken: str | None = None) -> Iterator[Served]:
+    """The services of these models, each with an untrained version 1 in production.
+
+    `taken`: events.csv, of which recommenders learn who took what.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLIPWAY_CACHE", str(folder / "cache"))
+        patch.setenv("SLIPWAY_SECRETS", str(folder / "secrets"))
+        spec = write_spec(folder, models)
+        (folder / "events.csv").write_text(taken or events())
+        for name in spec.models:
+            publish(spec, name, 1, folder / f"{name}-1", "production")
+        with own_cluster(spec, folder / "state") as connection:
+            request = Request(file=folder / "cluster.yaml")
+            verbs.serve(request, None)
+            token = first_token(verbs.token_file_of(spec))
+            yield Served(spec, connection, request, services.address(spec), token)
+
+
+def events() -> str:
+    """Who saw which film, and when."""
+    seen = [f"u{user},film {(user + 3 * n) % 12},{n}" for user in range(30) for n in range(6)]
+    return "\n".join(["user,item,time", *seen]) + "\n"
+
+
+def picture() -> bytes:
+    """A grey PNG of 8 x 8 pixels."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 90).save(file, "PNG")
+    return file.getvalue()
 
 
 @dataclass

@@ -13,10 +13,11 @@ import torch
 
 from cluster.spec import Spec, load
 from cluster.storage import open_storage
-from jobs.loop import Task, Worker
+from jobs.loop import Worker
 from jobs.prepare import prepare
 from jobs.runs import Run, joined_metrics
-from tests.bench.samples import SAMPLES
+from jobs.task import Task
+from tests.bench.samples import RATINGS, SAMPLES, write_ratings
 
 MODEL = "m"
 STAGES = (0, 1, 2, 3)
@@ -28,11 +29,13 @@ class Case:
 
     stage: int
     precision: str = "fp32"
+    mark: str = ""
+    """What tells it from others of the same stage and precision."""
 
     @property
     def run(self) -> str:
         """Id of its run."""
-        return f"{MODEL}-train-{self.precision}-{self.stage}"
+        return f"{MODEL}-train-{self.precision}-{self.stage}{self.mark}"
 
 
 def write_spec(
@@ -53,6 +56,8 @@ def write_spec(
     cluster = {"storage": "./store", "pools": [{"name": "cpu", "cpus": 2}]}
     document = {"name": name, "cluster": cluster, "models": {MODEL: model}}
     folder.mkdir(parents=True, exist_ok=True)
+    if model["data"]["source"] == RATINGS:
+        write_ratings(folder)
     (folder / "cluster.yaml").write_text(json.dumps(document, indent=1))
     return load(folder / "cluster.yaml")
 

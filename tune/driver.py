@@ -8,43 +8,69 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from cluster.spec import ModelSpec
+from cluster.spec import ModelSpec, Money
+from cluster.spec.tune import PBT
 from jobs.session import say
-from tune.history import Event, History, Log, replay
+from tune.bounds import reason_to_end
+from tune.history import Event, History, Log, Trial, replay
+from tune.population import exchange, is_due
 from tune.rungs import START, Ladder, Leg, is_below_median, next_leg
 from tune.search import suggest
+
+Show = Callable[[History, Leg], None]
+Begin = Callable[[Trial], None]
+"""Makes the run that a trial goes on as, a copy of another's checkpoint."""
 
 
 class Legs(Searcher):  # type: ignore[misc]
     """Each Tune trial is one leg: one of our trials, trained from its rung to the next."""
 
     def __init__(
-        self, model: ModelSpec, ladder: Ladder, log: Log, show: Callable[[History], None]
+        self,
+        model: ModelSpec,
+        ladder: Ladder,
+        log: Log,
+        show: Show,
+        begin: Begin,
+        price: Money | None = None,
     ) -> None:
+        """``price`` is what a trial costs by the hour, where that is known."""
         super().__init__()
         assert model.tune is not None
-        self.tune, self.ladder, self.log = model.tune, ladder, log
+        self.tune, self.ladder, self.log, self.price = model.tune, ladder, log, price
         self.higher, self.metric_name = model.direction == "max", model.metric
         self.history = replay(log.read())
         self.under_way: dict[str, Leg] = {}
-        self.show, self.began = show, time.monotonic()
+        self.show, self.begin = show, begin
+        self._add({"event": "opened"})
+        self._begin_moved()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next leg; None while that depends on those under way; FINISHED at the end."""
         self._check_bounds()
+        self._exchange()
         leg = self._decide()
         if leg is None:
             return None if self.under_way else Searcher.FINISHED
         self.under_way[trial_id] = leg
-        trial = self.history.trials[leg.trial]
-        return {"trial": leg.trial, "rung": leg.rung, "values": trial.values}
+        stretch = self.history.trials[leg.trial].stretches[-1]
+        origin = stretch.origin
+        return {
+            "trial": leg.trial,
+            "rung": leg.rung,
+            "values": stretch.values,
+            "origin": origin and {"run": origin.run, "step": origin.step},
+        }
 
     def _decide(self) -> Leg | None:
-        busy = {leg.trial for leg in self.under_way.values()}
         if self.history.ended is not None and not self._climbs():
             return None
-        leg = next_leg(self.tune, self.history, busy, len(self.ladder), self.higher)
+        leg = self._next()
         return self._start() if leg == START else leg
+
+    def _next(self) -> Leg | None:
+        busy = {leg.trial for leg in self.under_way.values()}
+        return next_leg(self.tune, self.history, busy, len(self.ladder), self.higher)
 
     def _climbs(self) -> bool:
         """Whether a sweep that takes no more trials still trains those it has."""
@@ -55,10 +81,26 @@ class Legs(Searcher):  # type: ignore[misc]
         values = suggest(self.tune, number, self.history, self.higher)
         if values is None:
             self._add({"event": "end", "reason": "all points are tried"})
-            busy = {leg.trial for leg in self.under_way.values()}
-            return next_leg(self.tune, self.history, busy, len(self.ladder), self.higher)
+            self._exchange()
+            return self._next()
         self._add({"event": "trial", "trial": number, "values": values})
         return Leg(number, 0)
+
+    def _exchange(self) -> None:
+        """Let the worst of a population go on from the best, once all have come as far."""
+        if not isinstance(self.tune.scheduler, PBT):
+            return
+        rung = is_due(self.tune, self.history, len(self.ladder))
+        if rung is not None:
+            self._add(exchange(self.tune, self.history, rung, self.higher))
+            self._begin_moved()
+
+    def _begin_moved(self) -> None:
+        """Copy checkpoints before those that they come from go on and delete them."""
+        for trial in self.history.trials.values():
+            last = trial.stretches[-1]
+            if last.origin is not None and trial.rung < last.since and not trial.failed:
+                self.begin(trial)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -71,11 +113,13 @@ class Legs(Searcher):  # type: ignore[misc]
             reason = result.get("failed") or "the trial's process died; see the sweep's log"
             self._add({"event": "failed", "reason": reason, **common})
             say(f"trial {leg.trial} failed: {reason}")
+            if result.get("unscored"):  # nor will the others be
+                self._end(reason)
         else:
             told = {key: result[key] for key in ("score", "step", "run")}
             self._add({"event": "score", **common, **told})
             self._judge(leg)
-        self.show(self.history)
+        self.show(self.history, leg)
 
     def _judge(self, leg: Leg) -> None:
         trial = self.history.trials[leg.trial]
@@ -92,34 +136,14 @@ class Legs(Searcher):  # type: ignore[misc]
         self.history.add(event)
 
     def _check_bounds(self) -> None:
-        if self.history.ended is not None:
-            return
-        reason = self._over() or self._failing() or self._stuck()
-        if reason is not None:
-            self._add({"event": "end", "reason": reason})
-            say(f"no more trials start: {reason}")
+        if self.history.ended is None:
+            reason = reason_to_end(self.tune, self.history, self.higher, self.price, time.time())
+            if reason is not None:
+                self._end(reason)
 
-    def _over(self) -> str | None:
-        bound = self.tune.time
-        if bound is not None and time.monotonic() - self.began > bound:
-            return f"tune.time: {bound:g} s are over"
-        return None
-
-    def _failing(self) -> str | None:
-        trials = self.history.trials.values()
-        failed = [trial.failed for trial in trials if trial.failed]
-        judged = sum(1 for trial in trials if trial.failed or trial.scores)
-        if judged < 4 or len(failed) <= self.tune.failures * judged:
-            return None
-        common = max(set(failed), key=failed.count)
-        return f"{len(failed)} of {judged} trials failed, most often: {common}"
-
-    def _stuck(self) -> str | None:
-        patience, best = self.tune.patience, self.history.best(self.higher)
-        if patience is None or best is None:
-            return None
-        since = sum(1 for t in self.history.trials.values() if t.number > best.number and t.scores)
-        return "no better trial" if since >= patience else None
+    def _end(self, reason: str) -> None:
+        self._add({"event": "end", "reason": reason})
+        say(f"no more trials start: {reason}")
 
     def save(self, checkpoint_path: str) -> None:
         """Tune's own snapshot holds nothing: the log is the state."""

@@ -5,31 +5,34 @@ from __future__ import annotations
 import html
 import io
 import warnings
-from collections import Counter
 from string import Template
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from ruamel.yaml import YAML
 
-from cluster.spec import ModelSpec
+from cluster.spec import ModelSpec, Money
 from cluster.spec.tune import TuneSpec
 from jobs.markup import add, clean, tag, write
-from jobs.plots import Series, bar, curve, number
+from jobs.plots import Series, bar, curve, number, scatter
 from jobs.report import PAGE
+from tune.bounds import causes
+from tune.cost import cost
 from tune.history import History, Trial
 from tune.search import study_of
 from tune.table import best_score, shown
 
 
-def render(run: str, history: History, model: ModelSpec) -> str:
-    """The HTML page of a sweep, which needs nothing but itself."""
+def render(run: str, history: History, model: ModelSpec, price: Money | None = None) -> str:
+    """The HTML page of a sweep, which needs nothing but itself; ``price`` of a trial's hour."""
     assert model.tune is not None
     higher, best = model.direction == "max", history.best(model.direction == "max")
     body = tag("main", tag("h1", run), tag("p", _lead(history, model), class_="lead"))
     if best is not None:
-        add(body, _tiles(history, model, best), _best(best))
+        stretch = best.stretch_at(best.best_rung(higher))
+        add(body, _tiles(history, model, best, price), _best(stretch.values))
         add(body, _importance(model.tune, history, higher), _curves(history, model.metric))
+        add(body, _worth(history, model.metric, higher, price))
     add(body, _trials(history, higher), _failures(history))
     page = Template(PAGE.read_text("utf-8"))
     return page.substitute(title=html.escape(clean(run)), body=write(tag("body", body)))
@@ -61,7 +64,7 @@ def _lead(history: History, model: ModelSpec) -> str:
     )
 
 
-def _tiles(history: History, model: ModelSpec, best: Trial) -> Element:
+def _tiles(history: History, model: ModelSpec, best: Trial, price: Money | None) -> Element:
     higher, trials = model.direction == "max", history.trials.values()
     scored = sorted(best_score(t, higher) for t in trials if t.scores)
     steps = sum(max(t.steps.values(), default=0) for t in trials)
@@ -69,7 +72,8 @@ def _tiles(history: History, model: ModelSpec, best: Trial) -> Element:
         (f"best {model.metric}", number(best_score(best, higher)), f"trial {best.number}"),
         ("median trial", number(scored[len(scored) // 2]), "what luck would give"),
         ("trained", f"{steps:,}", "steps, all trials together"),
-        ("took", f"{sum(t.seconds for t in trials) / 60:,.1f} min", "sum over the trials"),
+        ("took", f"{history.spent_s / 60:,.1f} min", "sum over the trials"),
+        *([("cost", str(cost(history.spent_s, price)), f"at {price}")] if price else []),
     )
     made = tag("div", class_="tiles")
     for what, much, more in tiles:
@@ -78,11 +82,11 @@ def _tiles(history: History, model: ModelSpec, best: Trial) -> Element:
     return made
 
 
-def _best(best: Trial) -> Element:
+def _best(values: dict[str, Any]) -> Element:
     text = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(nested(best.values), text)
+    yaml.dump(nested(values), text)
     note = tag("p", "Paste it under the model, in place of what stands there.", class_="note")
     return tag("section", tag("h2", "What to set"), tag("pre", tag("code", text.getvalue())), note)
 
@@ -127,6 +131,21 @@ def _curves(history: History, metric: str) -> Element | None:
     return tag("section", tag("h2", f"{metric} by rung"), curve(lines, float(last)))
 
 
+def _worth(history: History, metric: str, higher: bool, price: Money | None) -> Element | None:
+    """What each trial took against how good it was."""
+    dots = []
+    for trial in history.trials.values():
+        if trial.scores and trial.seconds:
+            spent = cost(trial.seconds, price).value if price else trial.seconds
+            point = (spent, best_score(trial, higher))
+            dots.append(Series(f"trial {trial.number} {shown(trial.values)}", [point], "loss"))
+    if len(dots) < 2:
+        return None
+    unit = price.currency if price else "seconds"
+    title = f"{metric} against what a trial took, in {unit}"
+    return tag("section", tag("h2", title), scatter(dots, unit))
+
+
 def _trials(history: History, higher: bool) -> Element:
     sign = -1.0 if higher else 1.0
     ranked = sorted(
@@ -150,8 +169,8 @@ def _trials(history: History, higher: bool) -> Element:
 
 
 def _failures(history: History) -> Element | None:
-    causes = Counter(t.failed for t in history.trials.values() if t.failed)
-    if not causes:
+    found = causes(t.failed for t in history.trials.values() if t.failed)
+    if not found:
         return None
-    items = (tag("li", f"{count} x {cause}") for cause, count in causes.most_common())
+    items = (tag("li", f"{count} x {cause}") for cause, count in found)
     return tag("section", tag("h2", "Failures"), tag("ul", *items))

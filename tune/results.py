@@ -9,16 +9,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cluster.spec import ModelSpec
+from cluster.spec import ModelSpec, Money
 from jobs.runs import Run
 from tune.history import History
 from tune.report import render
 from tune.table import keys, rows
 
 
-def write_results(run: Run, history: History, model: ModelSpec) -> None:
+def write_results(run: Run, history: History, model: ModelSpec, price: Money | None = None) -> None:
     """Write trials.parquet and report.html beside the log."""
-    page = render(run.id, history, model)
+    page = render(run.id, history, model, price)
     run.storage.write(f"sweeps/{run.id}/report.html", page.encode())
     table = rows(history, model.direction == "max")
     columns = {

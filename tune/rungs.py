@@ -11,7 +11,7 @@ import statistics
 from dataclasses import dataclass
 
 from cluster.spec.train import TrainSpec
-from cluster.spec.tune import ASHA, Median, NoScheduler, TuneSpec
+from cluster.spec.tune import ASHA, PBT, Median, NoScheduler, TuneSpec
 from jobs.schedule import num_steps, steps_per_epoch
 from tune.history import History, Trial
 
@@ -40,10 +40,11 @@ class Ladder:
         """Steps of the optimizer at each rung, for a trial's own section ``train``."""
         total, epoch = num_steps(train, self.num_rows), steps_per_epoch(train, self.num_rows)
         scheduler = self.tune.scheduler
-        if not isinstance(scheduler, ASHA | Median):
+        if isinstance(scheduler, NoScheduler):
             return [total]
-        grace, most = min(total, scheduler.grace.in_steps(epoch, total)), len(self)
-        if isinstance(scheduler, Median):
+        first = scheduler.every if isinstance(scheduler, PBT) else scheduler.grace
+        grace, most = min(total, first.in_steps(epoch, total)), len(self)
+        if isinstance(scheduler, Median | PBT):
             return [*(grace * rung for rung in range(1, most)), total]
         end = min(total, scheduler.max.in_steps(epoch, total)) if scheduler.max else total
         return [min(end, grace * scheduler.reduction**rung) for rung in range(most - 1)] + [end]
@@ -51,11 +52,12 @@ class Ladder:
     def __len__(self) -> int:
         """Number of rungs, by the file's own section ``train``."""
         scheduler, train = self.tune.scheduler, self.train
-        if not isinstance(scheduler, ASHA | Median):
+        if isinstance(scheduler, NoScheduler):
             return 1
         total, epoch = num_steps(train, self.num_rows), steps_per_epoch(train, self.num_rows)
-        grace = min(total, scheduler.grace.in_steps(epoch, total))
-        if isinstance(scheduler, Median):
+        first = scheduler.every if isinstance(scheduler, PBT) else scheduler.grace
+        grace = min(total, first.in_steps(epoch, total))
+        if isinstance(scheduler, Median | PBT):
             return -(-total // grace)
         end = min(total, scheduler.max.in_steps(epoch, total)) if scheduler.max else total
         between = 0  # a last rung just below the end would tell nothing new
@@ -79,28 +81,43 @@ def next_leg(
     for trial in sorted(free, key=lambda t: t.number):
         if not trial.scores:
             return Leg(trial.number, 0)  # suggested, but cut off before its first rung
-    leg = _promoted(tune, history, free, num_rungs, higher)
-    if leg is not None:
-        return leg
+    scheduler = tune.scheduler
+    if not isinstance(scheduler, PBT):  # a population starts whole, and goes on together
+        leg = _promoted(scheduler, history, free, num_rungs, higher)
+        if leg is not None:
+            return leg
     if len(history.trials) < tune.trials and history.ended is None:
         return START
-    if busy or not isinstance(tune.scheduler, ASHA):
+    if isinstance(scheduler, PBT):
+        return _together(history, free, num_rungs)
+    if busy or not isinstance(scheduler, ASHA):
         return None
     return _last(history, free, num_rungs, higher)
 
 
+def _together(history: History, free: list[Trial], num_rungs: int) -> Leg | None:
+    """A member of a population on its lowest rung, once it has exchanged its checkpoints there."""
+    lowest = min((t.rung for t in history.trials.values() if not t.failed), default=num_rungs)
+    if lowest >= num_rungs - 1 or lowest not in history.exchanged:
+        return None
+    behind = [t.number for t in free if t.rung == lowest]
+    return Leg(min(behind), lowest + 1) if behind else None
+
+
 def _promoted(
-    tune: TuneSpec, history: History, free: list[Trial], num_rungs: int, higher: bool
+    scheduler: ASHA | Median | NoScheduler,
+    history: History,
+    free: list[Trial],
+    num_rungs: int,
+    higher: bool,
 ) -> Leg | None:
     """The trial that has earned its next rung, the furthest first."""
-    scheduler = tune.scheduler
     if isinstance(scheduler, Median | NoScheduler):
         going = [t for t in free if t.rung < num_rungs - 1]
         return Leg(going[0].number, going[0].rung + 1) if going else None
-    assert isinstance(scheduler, ASHA)
     for rung in range(num_rungs - 2, -1, -1):
         reached = [t for t in history.trials.values() if rung in t.scores]
-        best = _ranked(reached, rung, higher)[: len(reached) // scheduler.reduction]
+        best = ranked(reached, rung, higher)[: len(reached) // scheduler.reduction]
         for trial in best:
             if trial in free and trial.rung == rung:
                 return Leg(trial.number, rung + 1)
@@ -112,11 +129,12 @@ def _last(history: History, free: list[Trial], num_rungs: int, higher: bool) -> 
     top = max((t.rung for t in history.trials.values()), default=-1)
     if top < 0 or top >= num_rungs - 1:
         return None
-    best = _ranked([t for t in free if t.rung == top], top, higher)
+    best = ranked([t for t in free if t.rung == top], top, higher)
     return Leg(best[0].number, top + 1) if best else None
 
 
-def _ranked(trials: list[Trial], rung: int, higher: bool) -> list[Trial]:
+def ranked(trials: list[Trial], rung: int, higher: bool) -> list[Trial]:
+    """Trials by their score at a rung, the best first."""
     sign = -1.0 if higher else 1.0
     return sorted(trials, key=lambda t: (sign * t.scores[rung], t.number))
 

@@ -6,37 +6,53 @@ restarted suggests what it would have suggested.
 
 from __future__ import annotations
 
-import itertools
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from cluster.spec.tune import Dimension, TuneSpec
 from tune.history import History, Trial
-from tune.space import Space, Values, at, grid, is_active, ordered
+from tune.space import Space, Values, at, contains, grid, is_active, ordered, place_of, plain
 
 
 def suggest(tune: TuneSpec, number: int, history: History, higher: bool) -> Values | None:
     """The values of trial ``number`` from 0; None where there are no more points.
 
-    ``higher``: whether a greater score is better. The file's own points come first.
+    ``higher``: whether a greater score is better. Known good points come first: the file's own,
+    then the best of the sweep that this one learns from.
     """
     if tune.search.type == "grid":
-        return next(itertools.islice(grid(tune.space), number, None), None)
-    if number < len(tune.points):
-        return _completed(tune, number)
+        return _next_of_grid(tune.space, history)
+    known = [*tune.points, *_best_prior(tune, history, higher)]
+    if number - history.taken < len(known):
+        return _completed(tune, number, known[number - history.taken])
     if tune.search.type in ("tpe", "gp"):
         return _learned(tune, number, history, higher)
     return _spread(tune, number)
 
 
-def _completed(tune: TuneSpec, number: int) -> Values:
-    """A point of the file; keys that it leaves out are drawn at random."""
+def _next_of_grid(space: Space, history: History) -> Values | None:
+    tried = [_plain(trial.stretches[0].values) for trial in history.trials.values()]
+    return next((point for point in grid(space) if _plain(point) not in tried), None)
+
+
+def _plain(values: Mapping[str, Any]) -> Values:
+    return {key: plain(value) for key, value in values.items()}
+
+
+def _best_prior(tune: TuneSpec, history: History, higher: bool) -> list[Values]:
+    prior = [(values, score) for values, score in history.prior if contains(tune.space, values)]
+    best = sorted(prior, key=lambda pair: -pair[1] if higher else pair[1])
+    return [values for values, _ in best[:1]]
+
+
+def _completed(tune: TuneSpec, number: int, given: Mapping[str, Any]) -> Values:
+    """A known point; keys that it leaves out are drawn at random."""
     drawn, values = _shares(tune, number), dict[str, Any]()
     for key, share in zip(ordered(tune.space), drawn, strict=True):
         if is_active(tune.space[key], values):
-            given = tune.points[number]
             values[key] = given[key] if key in given else at(tune.space[key], share)
     return values
 
@@ -90,6 +106,9 @@ def study_of(
         warnings.simplefilter("ignore")
         direction = "maximize" if higher else "minimize"
         study = optuna.create_study(direction=direction, sampler=_sampler(tune, number))
+        for values, score in history.prior:
+            if contains(tune.space, values):
+                study.add_trial(_known(tune.space, values, score))
         for trial in sorted(history.trials.values(), key=lambda t: _place(t, history)):
             if trial.scores:
                 study.add_trial(_frozen(tune.space, trial, history, whole))
@@ -120,12 +139,20 @@ def _frozen(space: Space, trial: Trial, history: History, whole: bool) -> Any:
     furthest = max(t.rung for t in history.trials.values())
     whole = whole or trial.rung == furthest
     states = optuna.trial.TrialState
+    state = states.COMPLETE if whole else states.PRUNED
+    values, score = trial.values, trial.scores[trial.rung]
+    return _known(space, values, score, state=state, intermediate_values=dict(trial.scores))
+
+
+def _known(space: Space, values: Mapping[str, Any], score: float, **more: Any) -> Any:
+    """Values with their score, in Optuna's own form."""
+    import optuna
+
     return optuna.trial.create_trial(
-        params={key: _index(space[key], value) for key, value in trial.values.items()},
-        distributions={key: _distribution(space[key]) for key in trial.values},
-        intermediate_values=dict(trial.scores),
-        value=trial.scores[trial.rung],
-        state=states.COMPLETE if whole else states.PRUNED,
+        params={key: _index(space[key], value) for key, value in values.items()},
+        distributions={key: _distribution(space[key]) for key in values},
+        value=score,
+        **more,
     )
 
 
@@ -148,11 +175,7 @@ def _index(dimension: Dimension, value: Any) -> Any:
     """Lists are searched by the places of their values, which may be anything."""
     if dimension.choice is None:
         return value
-    return [_plain(each) for each in dimension.choice].index(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return place_of(dimension, value)
 
 
 def _asked(trial: Any, key: str, dimension: Dimension) -> Any:

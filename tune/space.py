@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cluster.spec.grammar import Range
+from cluster.spec.space import holds
 from cluster.spec.tune import Dimension
 
 Space = Mapping[str, Dimension]
@@ -77,3 +78,32 @@ def _all(dimension: Dimension) -> tuple[Any, ...]:
         return dimension.choice
     low, high = dimension.corners()
     return tuple(range(low, high + 1))
+
+
+def plain(value: Any) -> Any:
+    """A value as the log gives it back: JSON knows no tuples."""
+    return [plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def place_of(dimension: Dimension, value: Any) -> int:
+    """The place of a value in a list."""
+    assert dimension.choice is not None
+    return [plain(each) for each in dimension.choice].index(plain(value))
+
+
+def contains(space: Space, values: Mapping[str, Any]) -> bool:
+    """Whether values are a point of the space: the keys that apply, and no others."""
+    for key in ordered(space):
+        active = is_active(space[key], values)
+        if active != (key in values) or (active and not _holds(space[key], values[key])):
+            return False
+    return set(values) <= set(space)
+
+
+def _holds(dimension: Dimension, value: Any) -> bool:
+    if dimension.choice is None:
+        return holds(dimension, value)
+    return any(
+        type(each) is type(plain(value)) and each == plain(value)
+        for each in map(plain, dimension.choice)
+    )

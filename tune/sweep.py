@@ -8,8 +8,6 @@ The best trial is trained to its end, published as a version and evaluated.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,60 +16,52 @@ from typing import Any
 import ray
 import ray.tune
 
-from cluster.request import REFUSED
-from cluster.spec import Spec, load, worker_slots
+from cluster.spec import Spec
 from cluster.storage import open_storage
 from jobs.bundles import resolve
-from jobs.judging import GateError, judge
+from jobs.forecast import forecast
+from jobs.guard import guard
+from jobs.judging import judge
 from jobs.logbook import Logbook
 from jobs.prepare import prepare
 from jobs.pretrain import STAGES, configure, train
+from jobs.program import parse, perform
 from jobs.runs import Run
-from jobs.session import Session, log_path, say, spec_root
+from jobs.session import Session, log_path, say
 from jobs.stages import sweep_digest
 from jobs.starts import pinned, start_folder
+from jobs.usage import metered
+from tune.bounds import causes
+from tune.cost import trial_price
 from tune.driver import Legs
-from tune.history import History, Log, Trial
-from tune.legs import open_trial, train_leg
+from tune.history import History, Log, Stretch, Trial
+from tune.legs import Place, UnscoredError, open_trial, train_leg
+from tune.live import Live
+from tune.opening import open_log
+from tune.plan import check_sweep, pace_before
 from tune.results import write_results
+from tune.room import fitted, room_of, shared_out
 from tune.rungs import Ladder
-from tune.table import line
 
 WAITS = {"memory": 1.0}
 """What a leg holds itself while its workers train: something, as Ray asks for, but no CPU."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run or continue a sweep; returns the exit code.
+    """Run or continue a sweep; returns the exit code."""
+    options = parse("tune.sweep", __doc__, STAGES[1:], arguments)
+    name, until, again = options.model, options.until, options.again
 
-    1: failed, 2: wrong request, 3: the gate said no.
-    """
-    parser = argparse.ArgumentParser(prog="python -m tune.sweep", description=__doc__)
-    parser.add_argument("spec", help="the YAML file")
-    parser.add_argument("model", help="a name under models:")
-    parser.add_argument("-e", "--environment", default=os.environ.get("SLIPWAY_ENV"))
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="K=V")
-    parser.add_argument("--until", choices=STAGES[1:], default=STAGES[-1])
-    parser.add_argument("--again", action="store_true", help="search even if it is done")
-    parser.add_argument("--run", help="the run's id, where it has been opened already")
-    options = parser.parse_args(arguments)
-    try:
-        root = spec_root(options.spec)
-        spec = load(options.spec, options.environment, options.overrides, root=root)
-        if spec.model(options.model).tune is None:
-            raise ValueError(f"models.{options.model} has no tune: section")
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    with Logbook() as logbook:
-        try:
-            sweep(spec, options.model, options.until, options.again, options.run, logbook)
-        except GateError:
-            return REFUSED
-        except ValueError as error:
-            say(f"error: {error}")
-            return 1
-    return 0
+    def check(spec: Spec) -> None:
+        if spec.model(name).tune is None:
+            raise ValueError(f"models.{name} has no tune: section")
+        check_sweep(spec, name)
+
+    return perform(
+        options,
+        check,
+        lambda spec, logbook: sweep(spec, name, until, again, options.run, logbook),
+    )
 
 
 def sweep(
@@ -84,6 +74,7 @@ def sweep(
         logbook.keep(storage, log_path(Run(storage, run_id)))
     configure(spec)
     ray.init(logging_level="warning")
+    guard(spec)
     spec = pinned(spec, name, storage)
     model = spec.model(name)
     prepared = prepare(model, storage, say, start_folder(model, storage))
@@ -93,97 +84,115 @@ def sweep(
         if session.mine:
             storage.write(f"{run.path}/spec.yaml", spec.dump().encode())
             attempt = run.next_attempt({"resumes": None})
-            history = search(spec, name, run, prepared.manifest["splits"]["train"]["rows"])
-            run.finish(conclude(spec, name, run, history), attempt)
+            check_scores(name, prepared.manifest["splits"])
+            log = open_log(run, model, prepared.digest, again)
+            room = room_of(spec, name, slots_here(spec, name))
+            spec = fitted(spec, name, room)
+            with metered(spec, run, "tune", room.parallel * room.workers):
+                rows = prepared.manifest["splits"]["train"]["rows"]
+                history = search(spec, name, run, log, prepared.digest, rows)
+                try:
+                    outcome = conclude(spec, name, run, history)
+                except UnscoredError as error:
+                    run.fail(attempt, str(error))
+                    raise
+            run.finish(outcome, attempt)
     result = run.result()
     if result is None:
         raise ValueError(f"{run.id} ended without a result; see slipway logs {run.id}")
     version = resolve(storage, f"{name}@{result['version']}")
     manifest = storage.read_json(f"data/{version.bundle['data']}/manifest.json")
-    judge(spec, storage, version.name, manifest, until, run.id)
+    with metered(spec, run, "evaluate"):
+        judge(spec, storage, version.name, manifest, until, run.id)
 
 
-def search(spec: Spec, name: str, run: Run, num_rows: int) -> History:
+def search(spec: Spec, name: str, run: Run, log: Log, data: str, num_rows: int) -> History:
     """Let Ray Tune run legs until the log says that the sweep is complete."""
     model = spec.model(name)
     assert model.tune is not None
-    ladder = Ladder(model.tune, model.train, num_rows)
-    higher = model.direction == "max"
-    legs = Legs(model, ladder, Log(run.storage, run.id), lambda h: say(line(h, model.tune, higher)))
-    parallel = num_parallel(spec, name)
-    known = len(legs.history.trials)
-    say(
-        f"{run.id}: {model.tune.trials} trials of {model.tune.search.type}, rungs at steps "
-        f"{ladder.steps(model.train)}, {parallel} at a time"
-        + (f"; {known} trials are known" if known else "")
+    room = room_of(spec, name, slots_here(spec, name))
+    ladder, price = Ladder(model.tune, model.train, num_rows), trial_price(spec, name, room.workers)
+    known = forecast(spec, name, run.storage, data, num_rows)
+    pace = pace_before(known, room) if known.speed is not None else None
+    live = Live(run, model, ladder.steps(model.train), room, pace, price)
+
+    def begin(trial: Trial) -> None:
+        last = trial.stretches[-1]
+        place = Place(run.id, trial.number, ladder, last.since)
+        open_trial(spec, name, last.values, last.origin, place)
+
+    legs = Legs(model, ladder, log, live, begin, price)
+    live.open(legs.history)
+    shared = shared_out(spec, name, room)
+    trainable = ray.tune.with_parameters(
+        train_leg, spec=shared, name=name, ladder=ladder, sweep=run.id
     )
-    spec = shared_out(spec, name, parallel)
-    trainable = ray.tune.with_parameters(train_leg, spec=spec, name=name, ladder=ladder)
+    run_legs(ray.tune.with_resources(trainable, WAITS), run.id, legs, room.parallel)
+    return legs.history
+
+
+def run_legs(trainable: Any, run: str, legs: Legs, parallel: int) -> None:
+    """Have Ray Tune run ``trainable`` for each leg that the searcher asks for."""
     with tempfile.TemporaryDirectory(prefix="slipway-tune-") as folder:
         ray.tune.Tuner(
-            ray.tune.with_resources(trainable, WAITS),
+            trainable,
             tune_config=ray.tune.TuneConfig(
                 search_alg=legs,
                 num_samples=-1,
                 max_concurrent_trials=parallel,
                 reuse_actors=False,
             ),
-            run_config=ray.tune.RunConfig(name=run.id, storage_path=folder, verbose=0),
+            run_config=ray.tune.RunConfig(name=run, storage_path=folder, verbose=0),
         ).fit()
-    return legs.history
 
 
-def num_parallel(spec: Spec, name: str) -> int:
-    """Trials at once: as many as the cluster has workers for; ValueError where there is no one."""
-    model = spec.model(name)
-    assert model.tune is not None
-    workers = model.train.workers.max
-    slots = worker_slots(spec.cluster, model.train)
-    if slots is not None and slots < workers:
+def slots_here(spec: Spec, name: str) -> int | None:
+    """Workers that the cluster of this job holds, for files that leave its size open.
+
+    None where it may grow, so that what there is now tells nothing.
+    """
+    if spec.cluster.pools:
+        return None
+    each = spec.model(name).train.cpus_per_worker
+    return int(ray.cluster_resources().get("CPU", 0) / (1.0 if each == "auto" else float(each)))
+
+
+def check_scores(name: str, splits: dict[str, Any]) -> None:
+    """Refuse, before the first trial, data that leaves nothing to compare trials on."""
+    if not splits.get("validation", {}).get("rows"):
         raise ValueError(
-            f"tune: a trial takes {workers} workers and the cluster holds {slots}; "
-            "lower train.workers"
+            f"models.{name}: trials are compared on the validation part, and it has no rows; "
+            "raise data.split.validation, or give more data"
         )
-    most = model.tune.trials if slots is None else slots // workers
-    return max(1, min(most, model.tune.parallel or most))
-
-
-def shared_out(spec: Spec, name: str, parallel: int) -> Spec:
-    """The spec with the cluster's CPUs shared by so many trials, where it does not say."""
-    model = spec.model(name)
-    slots = worker_slots(spec.cluster, model.train)
-    if model.train.cpus_per_worker != "auto" or slots is None:
-        return spec
-    cpus = max(1, slots // (parallel * model.train.workers.max))
-    section = model.train.model_copy(update={"cpus_per_worker": float(cpus)})
-    changed_model = model.model_copy(update={"train": section})
-    return spec.model_copy(update={"models": spec.models | {name: changed_model}})
 
 
 def conclude(spec: Spec, name: str, run: Run, history: History) -> dict[str, Any]:
     """Train the best trial to its end; the sweep's result."""
     model = spec.model(name)
     best = history.best(model.direction == "max")
-    write_results(run, history, model)
+    price = trial_price(spec, name, room_of(spec, name, slots_here(spec, name)).workers)
+    write_results(run, history, model, price)
     if best is None:
-        reasons = {trial.failed for trial in history.trials.values() if trial.failed}
-        raise ValueError("no trial has a score: " + ("; ".join(sorted(reasons)) or "none ran"))
-    say(f"best is trial {best.number}: {best.values}")
+        reasons = causes(trial.failed for trial in history.trials.values() if trial.failed)
+        told = "; ".join(reason for reason, _ in reasons) or history.ended or "none ran"
+        raise UnscoredError(f"no trial has a score: {told}; mend that, and search with --again")
+    stretch = best.stretch_at(best.best_rung(model.direction == "max"))
+    say(f"best is trial {best.number}: {stretch.values}")
     say(f"report: {run.storage.url(f'sweeps/{run.id}/report.html')}")
-    version, metrics = publish(spec, name, best)
+    version, metrics = publish(spec, name, stretch)
     return {
         "version": version,
         "metrics": metrics,
         "trial": best.number,
-        "values": best.values,
+        "values": stretch.values,
         "trials": len(history.trials),
         "ended": history.ended or "complete",
     }
 
 
-def publish(spec: Spec, name: str, best: Trial) -> tuple[int, dict[str, float]]:
+def publish(spec: Spec, name: str, best: Stretch) -> tuple[int, dict[str, float]]:
     """Train the best trial to its end, as `slipway train` would; version and metrics."""
-    changed_spec, run, _ = open_trial(spec, name, best.values)
+    changed_spec, run, _ = open_trial(spec, name, best.values, best.origin)
     model = changed_spec.model(name)
     start = start_folder(model, run.storage)
     prepared = prepare(model, run.storage, lambda text: None, start)

@@ -4,24 +4,60 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.spec import Money
 from cluster.spec.tune import TuneSpec
+from tune.cost import Pace, cost, pace_of, remaining, seconds_left
 from tune.history import History, Trial
+from tune.rungs import Leg
+
+WIDTHS = (5, 5, 7, 10, 16, 9, 11)
 
 
-def line(history: History, tune: TuneSpec | None, higher: bool) -> str:
-    """Where a sweep stands after its newest leg."""
-    assert tune is not None
-    best = history.best(higher)
-    done = sum(1 for t in history.trials.values() if t.scores or t.failed)
-    text = f"{done} of at most {tune.trials} trials"
-    if history.order:
-        trial = history.trials[history.order[-1][0]]
-        rung = trial.rung
-        text += f"; trial {trial.number} {shown(trial.values)}, step {trial.steps[rung]}: "
-        text += f"{trial.scores[rung]:.4g}"
-    if best is not None:
-        text += f"; best so far {best_score(best, higher):.4g} (trial {best.number})"
-    return text
+def heading(metric: str, priced: bool) -> str:
+    """The first line of the table."""
+    spent = "cost so far" if priced else "worked"
+    return _line(("trial", "rung", "step", metric, "best so far", "left", spent), "values")
+
+
+def line(
+    history: History,
+    leg: Leg,
+    tune: TuneSpec,
+    higher: bool,
+    steps: list[int],
+    parallel: int,
+    pace: Pace | None,
+    price: Money | None = None,
+) -> str:
+    """Where a sweep stands after a leg; ``steps`` at each rung, ``pace`` before any is known."""
+    trial, best = history.trials[leg.trial], history.best(higher)
+    score = trial.scores.get(leg.rung)
+    pace = pace_of(history) or pace
+    legs = remaining(tune, history, len(steps), higher)
+    left = "" if pace is None else duration(seconds_left(legs, steps, pace, parallel))
+    ended = history.ended not in (None, "all points are tried", "no better trial")
+    cells = (
+        str(leg.trial),
+        str(leg.rung),
+        f"{trial.steps[leg.rung]:,}" if score is not None else "",
+        "failed" if score is None else f"{score:.4g}",
+        "" if best is None else f"{best_score(best, higher):.4g} (trial {best.number})",
+        "0 s" if ended else left,
+        duration(history.spent_s) if price is None else str(cost(history.spent_s, price)),
+    )
+    return _line(cells, shown(trial.values))
+
+
+def _line(cells: tuple[str, ...], last: str) -> str:
+    padded = (cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    return " ".join((*padded, f" {last}"))
+
+
+def duration(seconds: float) -> str:
+    """So much time as people say it: 40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def best_score(trial: Trial, higher: bool) -> float:

@@ -92,7 +92,7 @@ def check(spec: Spec, kube: Kube) -> None:
         )
     there = kube.get("RayCluster", spec.name)
     if there is not None:
-        _check_same(spec, there)
+        check_same(spec, there)
     missing = []
     for name, keys in sorted(secret_names(spec).items()):
         found = kube.keys_of_secret(name)
@@ -148,9 +148,28 @@ def wait(spec: Spec, kube: Kube, report: Report, timeout_s: float | None) -> Non
 
 
 def why(spec: Spec, kube: Kube, cluster: Document | None) -> list[Reason]:
-    """Why the cluster's pods wait."""
+    """Why the cluster's pods wait, or why its queue does not admit it.
+
+    Raises ClusterError where a queue is named and there is no Kueue.
+    """
     pods = kube.find("Pod", f"{names.CLUSTER}={spec.name}")
-    return reasons(pods, kube.find("Event"), cluster)
+    return reasons(pods, kube.find("Event"), cluster, _workloads(spec, kube, cluster))
+
+
+def _workloads(spec: Spec, kube: Kube, cluster: Document | None) -> list[Document]:
+    """What Kueue made of the cluster to queue it by."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    if provider.queue is None or cluster is None:
+        return []
+    return [
+        each
+        for each in kube.find("Workload")
+        if any(
+            (owner.get("kind"), owner.get("name")) == ("RayCluster", spec.name)
+            for owner in each["metadata"].get("ownerReferences", ())
+        )
+    ]
 
 
 def down(spec: Spec, kube: Kube) -> list[str]:
@@ -168,7 +187,7 @@ def down(spec: Spec, kube: Kube) -> list[str]:
     return ended
 
 
-def _check_same(spec: Spec, there: Document) -> None:
+def check_same(spec: Spec, there: Document) -> None:
     """Refuse another's cluster of the same name."""
     metadata = there["metadata"]
     storage = metadata.get("annotations", {}).get(names.STORAGE)

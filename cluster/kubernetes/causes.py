@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from cluster.clouds import explain_cloud
+
 TABLE: tuple[tuple[str, str, str], ...] = (
     (
         r"exceeded quota: (?P<quota>[\w.-]+)(?:.*?requested: (?P<asked>[^ ]+?),)?",
@@ -76,13 +78,13 @@ TABLE: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"InsufficientInstanceCapacity|UnfulfillableCapacity|ZONE_RESOURCE_POOL_EXHAUSTED"
-        r"|GCE_STOCKOUT|SkuNotAvailable|AllocationFailed|MaxSpotInstanceCountExceeded",
+        r"|InsufficientHostCapacity|GCE_STOCKOUT|SkuNotAvailable|AllocationFailed",
         "the cloud has no such machine to give now (%(all)s)",
         "it is tried again; name alternatives (accelerators: [H100:8, A100:8]), other zones, or "
         "spot: false",
     ),
     (
-        r"VcpuLimitExceeded|QUOTA_EXCEEDED|QuotaExceeded",
+        r"VcpuLimitExceeded|MaxSpotInstanceCountExceeded|QUOTA_EXCEEDED|QuotaExceeded",
         "the cloud account's own quota is used up (%(all)s)",
         "ask the cloud for more of this kind of machine in this region",
     ),
@@ -149,11 +151,11 @@ TABLE: tuple[tuple[str, str, str], ...] = (
 
 
 def explain(message: str) -> tuple[str, str] | None:
-    """Cause and remedy of a message; None if it is not known."""
+    """Cause and remedy of a message, a cloud's too; None if it is not known."""
     for pattern, cause, remedy in TABLE:
         match = re.search(pattern, message)
         if match:
             said = {name: value or "more" for name, value in match.groupdict().items()}
             said["all"] = match[0]
             return cause % said, remedy % said
-    return None
+    return explain_cloud(message)

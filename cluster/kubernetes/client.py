@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,11 @@ VERSIONS = {
     "RayService": "ray.io/v1",
     "StatefulSet": "apps/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    "Workload": "kueue.x-k8s.io/v1beta1",
 }
+NO_FILE = os.path.join(os.devnull, "discovery")
+# by default what an API can do is kept in /tmp by address: soon out of date, and anybody's to write
+HANDSHAKE = re.compile(r"Handshake status (\d+) [^{]*(?:\{'.*?'\} -\+-\+- )?(\{.*\})?", re.DOTALL)
 INSTALL = (
     "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0 "
     "--namespace kuberay-system --create-namespace -f k8s/operator/values.yaml"
@@ -35,8 +41,9 @@ class Kube:
         from kubernetes.dynamic import DynamicClient
 
         self.namespace = namespace
+        self._api = api
         with _explained(namespace):
-            self._dynamic = DynamicClient(api)
+            self._dynamic = DynamicClient(api, cache_file=NO_FILE)
 
     def apply(self, document: Document) -> bool:
         """Server-side apply; returns whether anything changed."""
@@ -147,6 +154,32 @@ class Kube:
                 return bool(error.status == 403)
         return True
 
+    def value_of_secret(self, name: str, key: str) -> str:
+        """One value of a Secret; it goes nowhere but to the caller."""
+        import base64
+
+        found = self.get("Secret", name)
+        value = ((found or {}).get("data") or {}).get(key)
+        if value is None:
+            raise ClusterError(
+                f"there is no key {key} in a Secret {name} in namespace {self.namespace}; "
+                "slipway up makes it"
+            )
+        return base64.b64decode(value).decode()
+
+    def dial(self, pod: str, port: int) -> socket.socket:
+        """A connection to a port of a pod, which need not be open to anybody else."""
+        from kubernetes.client import ApiClient, CoreV1Api
+        from kubernetes.stream import portforward
+
+        with _explained(self.namespace):
+            # a client for each: the call changes it while it runs
+            core = CoreV1Api(ApiClient(configuration=self._api.configuration))
+            call = core.connect_get_namespaced_pod_portforward
+            forward = portforward(call, pod, self.namespace, ports=str(port))
+        found: socket.socket = forward.socket(port)
+        return found
+
     def _resource(self, kind: str) -> Any:
         from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
@@ -158,6 +191,11 @@ class Kube:
                 raise ClusterError(
                     f"the cluster knows no {kind} of {version}: the KubeRay operator is absent or "
                     f"too old; its administrator runs: {INSTALL}"
+                ) from None
+            if kind == "Workload":
+                raise ClusterError(
+                    "the cluster has no Kueue, whose queue cluster.provider.queue names; leave "
+                    "queue: away, or its administrator installs it: k8s/README.md"
                 ) from None
             raise
 
@@ -199,7 +237,7 @@ def _explained(namespace: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        raise ClusterError(refusal(error.status or 0, _message(error), namespace)) from None
+        raise ClusterError(refusal(_status(error), _message(error), namespace)) from None
     except HTTPError as error:
         raise ClusterError(
             f"the Kubernetes API does not answer ({_first_line(error)}); "
@@ -238,11 +276,18 @@ def refusal(status: int, message: str, namespace: str) -> str:
     return f"the Kubernetes API says {status}: {message}"
 
 
+def _status(error: Any) -> int:
+    """The answer's code; of a WebSocket that was refused it stands in the text."""
+    found = HANDSHAKE.search(str(error.reason))
+    return error.status or (int(found[1]) if found else 0)
+
+
 def _message(error: Any) -> str:
     import json
 
+    found = HANDSHAKE.search(str(error.reason))
     try:
-        return str(json.loads(error.body)["message"])
+        return str(json.loads(found[2] if found else error.body)["message"])
     except (TypeError, ValueError, KeyError):
         return str(error.reason or error.body)
 

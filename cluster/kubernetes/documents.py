@@ -9,6 +9,7 @@ from cluster.documents import Document, read_document, read_documents
 from cluster.kubernetes import names
 from cluster.kubernetes.network import network_policy, services_policy
 from cluster.kubernetes.raycluster import FILES, named, raycluster
+from cluster.kubernetes.rayjob import rayjob
 from cluster.kubernetes.rayservice import rayservice
 
 if TYPE_CHECKING:
@@ -61,10 +62,19 @@ def warnings(spec: Spec) -> list[str]:
     return found
 
 
-def spec_map(spec: Spec) -> Document:
+def run_documents(
+    spec: Spec, model: str, run: str, attempt: int = 1, arguments: Sequence[str] = ()
+) -> list[Document]:
+    """One attempt of a run with a cluster of its own, and what it needs before it."""
+    configuration = spec_map(spec, names.run_map(run, attempt))
+    configuration["metadata"]["labels"][names.RUN] = run
+    return [network_policy(spec), configuration, rayjob(spec, model, run, attempt, arguments)]
+
+
+def spec_map(spec: Spec, name: str | None = None) -> Document:
     """The ConfigMap with the merged spec; secrets are references in it."""
     document = read_document(FILES / "spec.yaml")
-    document["metadata"] = named(spec, names.spec_map(spec), queued=False)
+    document["metadata"] = named(spec, name or names.spec_map(spec), queued=False)
     document["data"]["spec.yaml"] = spec.dump()
     return document
 

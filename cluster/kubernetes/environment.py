@@ -58,7 +58,7 @@ def secret_names(spec: Spec) -> dict[str, set[str]]:
     """Secrets that must exist before pods start, with the keys that they must have."""
     found: dict[str, set[str]] = {}
     for secret, keys in _read_by_name(spec):
-        found.setdefault(secret.name, set()).update(keys.values())
+        found.setdefault(secret.name, set()).update(keys)
     for value in spec.cluster.env.values():
         if isinstance(value, Secret):
             found.setdefault(value.name, set()).add(value.key or KEY)

@@ -43,6 +43,11 @@ def spec_map(spec: Spec) -> str:
     return f"{spec.name}-spec"
 
 
+def run_map(run: str, attempt: int) -> str:
+    """The ConfigMap with the spec of one attempt of a run: data and starts are pinned in it."""
+    return f"{job(run, attempt)}-spec"
+
+
 def redis(spec: Spec) -> str:
     """The Service of the head's state, and the Secret with its password."""
     return f"{spec.name}-redis"

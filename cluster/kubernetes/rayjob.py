@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from cluster.spec import Spec
 
 SPEC_PATH = "/etc/slipway/spec/spec.yaml"
-MODULES = {"train": "jobs.pretrain", "prepare": "jobs.prepare", "evaluate": "jobs.evaluate"}
 
 
-def rayjob(spec: Spec, model: str, run: str, attempt: int = 1, stage: str = "train") -> Document:
+def rayjob(
+    spec: Spec, model: str, run: str, attempt: int = 1, arguments: Sequence[str] = ()
+) -> Document:
     """The RayJob of one attempt of a run: the run's id is its label, its name and Ray's own id.
 
-    Raises SpecError for a model that is not there.
+    ``arguments`` follow `python -m`, by default those of a training. Raises SpecError for a model
+    that is not there.
     """
     provider = spec.cluster.provider
     assert provider.type == "kubernetes"
@@ -32,7 +35,8 @@ def rayjob(spec: Spec, model: str, run: str, attempt: int = 1, stage: str = "tra
     document["metadata"]["labels"] |= labels
     job = document["spec"]
     job["jobId"] = f"{run}-{attempt}"
-    job["entrypoint"] = f"python -m {MODULES[stage]} {SPEC_PATH} {shlex.quote(model)}"
+    words = arguments or ("jobs.pretrain", SPEC_PATH, model)
+    job["entrypoint"] = shlex.join(("python", "-m", *words))
     # The operator may start the cluster anew; restarts within it are Ray Train's.
     job["backoffLimit"] = spec.model(model).train.restarts
     submitter = job["submitterPodTemplate"]
@@ -41,11 +45,20 @@ def rayjob(spec: Spec, model: str, run: str, attempt: int = 1, stage: str = "tra
     if provider.priority:
         submitter["spec"]["priorityClassName"] = provider.priority
     job["rayClusterSpec"] = cluster_spec(spec, run_groups(spec, model), labels, autoscale=False)
+    _mount_spec(job["rayClusterSpec"], names.run_map(run, attempt))
     if not job["rayClusterSpec"]["workerGroupSpecs"]:
         # Only the head is there to work on.
         job["entrypointNumCpus"] = 0
     job["rayClusterSpec"].pop("gcsFaultToleranceOptions", None)
     return document
+
+
+def _mount_spec(cluster: Document, name: str) -> None:
+    """The run's own spec in place of the standing cluster's."""
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        for volume in group["template"]["spec"]["volumes"]:
+            if volume["name"] == "spec":
+                volume["configMap"]["name"] = name
 
 
 def run_groups(spec: Spec, model: str) -> list[Group]:

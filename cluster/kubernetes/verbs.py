@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from cluster.kubernetes import applying, names
@@ -19,7 +18,7 @@ def up(request: Request, spec: Spec) -> None:
     assert provider.type == "kubernetes"
     kube = connect(provider)
     if kube.get("RayCluster", spec.name) is None:
-        _ask(request, f"start {spec.name} in namespace {provider.namespace}: {sizes(spec)}?")
+        request.confirm(f"start {spec.name} in namespace {provider.namespace}: {sizes(spec)}?")
     # --timeout rings for the whole command; what it waits for has been said by then
     applied = applying.up(spec, kube, request.say)
     known = "was up already; nothing changed"
@@ -72,13 +71,3 @@ def _check_unused(spec: Spec, kube: Kube) -> None:
                 f"in use: {kind} {', '.join(found)}; down -y ends all (a training resumes from "
                 "its last checkpoint when it is asked for again)"
             )
-
-
-def _ask(request: Request, question: str) -> None:
-    if request.yes:
-        return
-    if request.json or not sys.stdin.isatty():
-        raise WrongRequestError(f"{question} -y says yes")
-    print(f"{question} [y/N] ", end="", flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise WrongRequestError("nothing was started")

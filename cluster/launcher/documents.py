@@ -54,7 +54,7 @@ def launcher_document(spec: Spec) -> Document:
     document["file_mounts"] = startup.file_mounts(spec)
     document["setup_commands"] = [*setup_commands(), startup.environment_command(spec)]
     document["head_start_ray_commands"] = startup.head_commands(spec)
-    document["worker_start_ray_commands"] = startup.worker_commands()
+    document["worker_start_ray_commands"] = startup.worker_commands(spec)
     return document
 
 

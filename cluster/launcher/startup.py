@@ -6,24 +6,39 @@ No value of a secret is here: files of mode 0600 are sent over ssh, and read whe
 from __future__ import annotations
 
 import shlex
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from cluster.home import state_folder
+from cluster.launcher.home import identity
 from cluster.launcher.installation import FOLDER
+from cluster.processes import MARK
+from cluster.secrets import FOLDER_VARIABLE, secrets_folder
+from cluster.services import token_file
 from cluster.spec.references import Secret
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
 
 TOKEN = f"{FOLDER}/token"
-SECRETS = "~/.config/slipway/secrets"
+SECRETS = f"{FOLDER}/secrets"
 ENVIRONMENT = f"{FOLDER}/environment"
+LIBRARY = f"{FOLDER}/library"
+# The interface of the default route.
+LINK = """awk '$2 == "00000000" {print $1; exit}'"""
+# The processes whose parent is among $found.
+CHILDREN = (
+    """awk -v of=" $(echo $found) " '/^Pid:/ {id=$2} """
+    """/^PPid:/ && index(of, " " $2 " ") {print id}' /proc/[0-9]*/status 2>/dev/null"""
+)
+# In ~/.bashrc, for login shells: what people type, and what the launcher runs.
+SOURCED = f". {ENVIRONMENT}"
 
 
 def environment_command(spec: Spec) -> str:
     """Write the file that every start sources, and have login shells source it too."""
     lines = " ".join(shlex.quote(line) for line in _exports(spec))
-    source = shlex.quote(f". {ENVIRONMENT}")
+    source = shlex.quote(SOURCED)
     draft = f"{FOLDER}/bashrc"
     return (
         f"mkdir -p {FOLDER} && printf '%s\\n' {lines} > {ENVIRONMENT} && touch ~/.bashrc && "
@@ -33,33 +48,58 @@ def environment_command(spec: Spec) -> str:
     )
 
 
-def head_commands(spec: Spec, arguments: str = "") -> list[str]:
+def head_commands(spec: Spec) -> list[str]:
     """Start the head. Its dashboard listens to the machine only: `slipway` comes by ssh."""
     start = (
         "ray start --head --port=6379 --object-manager-port=8076 --dashboard-host=127.0.0.1 "
         "--autoscaling-config=~/ray_bootstrap_config.yaml"
     )
-    store = ""
+    # what an earlier cluster knew of its hosts and jobs is none of this one's
+    before = f"rm -rf {FOLDER}/hosts.json {FOLDER}/gcs; "
+    if spec.cluster.provider.type == "onprem":
+        before += 'export PYTHONPATH="$HOME/.slipway/library"; '
     if spec.cluster.high_availability == "embedded":
-        store = (
+        before += (
             f"mkdir -p {FOLDER}/gcs; export RAY_gcs_storage=rocksdb "
             f"RAY_gcs_storage_path=$HOME/.slipway/gcs; "
         )
-    return [f". {ENVIRONMENT}; ray stop", _start(f"{store}{start}{arguments}")]
+    return [ending_command(spec), _start(spec, before + start)]
 
 
-def worker_commands(arguments: str = "") -> list[str]:
+def worker_commands(spec: Spec) -> list[str]:
     """Start a worker."""
-    start = f"ray start --address=$RAY_HEAD_IP:6379 --object-manager-port=8076{arguments}"
-    return [f". {ENVIRONMENT}; ray stop", _start(start)]
+    start = "ray start --address=$RAY_HEAD_IP:6379 --object-manager-port=8076"
+    return [ending_command(spec), _start(spec, start)]
+
+
+def ending_command(spec: Spec) -> str:
+    """End what runs of this cluster on a machine, and nothing else: `ray stop` ends all of Ray.
+
+    Its processes inherit the mark; those that overwrote their environment are children of others.
+    """
+    return (
+        f"ours=; for signal in TERM 0 0 0 KILL KILL; do found=$({marked(spec)}); "
+        f'ours="$ours $found "$({CHILDREN}); kill -$signal $ours 2>/dev/null || break; '
+        "sleep 1; done; true"
+    )
+
+
+def marked(spec: Spec) -> str:
+    """A command that prints the ids of the cluster's processes on a machine."""
+    return f"grep -lzxF {MARK}={spec.name} /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3"
 
 
 def file_mounts(spec: Spec) -> dict[str, str]:
     """Files that are sent to every machine, with their mode: Ray's token, and the secrets."""
-    found = {TOKEN: f"~/.local/state/slipway/{spec.name}/token"}
+    found = {TOKEN: f"{_short(state_folder())}/{identity(spec)}/token"}
     for name in secret_files(spec):
-        found[f"{SECRETS}/{name}"] = f"{SECRETS}/{name}"
+        found[f"{SECRETS}/{name}"] = f"{_short(secrets_folder())}/{name}"
     return found
+
+
+def library_mount(spec: Spec, name: str) -> dict[str, str]:
+    """A file of ours that Ray loads on the head; ``up`` puts it beside the cluster's token."""
+    return {f"{LIBRARY}/{name}": f"{_short(state_folder())}/{identity(spec)}/{name}"}
 
 
 def secret_files(spec: Spec) -> list[str]:
@@ -70,34 +110,50 @@ def secret_files(spec: Spec) -> list[str]:
         found += [f"{credentials}/access_key", f"{credentials}/secret_key"]
     if spec.notify is not None:
         found.append(str(spec.notify.webhook))
-    if spec.services.tokens is not None:
-        found.append(str(spec.services.tokens))
+    if spec.services.tokens is not None or any(model.serve for model in spec.models.values()):
+        found.append(token_file(spec).relative_to(secrets_folder()).as_posix())
     return sorted(set(found))
 
 
 def _exports(spec: Spec) -> list[str]:
     provider = spec.cluster.provider
-    folder = '"$HOME/.slipway/venv/bin:$PATH"'
+    folder, extensions = '"$HOME/.slipway/venv/bin:$PATH"', '"$HOME/.slipway/torch_extensions"'
     if provider.type == "onprem" and provider.python:
-        folder = shlex.quote(str(PurePosixPath(provider.python).parent)) + '":$PATH"'
+        place = PurePosixPath(provider.python).parent
+        folder = shlex.quote(str(place)) + '":$PATH"'
+        extensions = shlex.quote(str(place.parent / "torch_extensions"))
     lines = [
         f"export PATH={folder}",
-        'export TORCH_EXTENSIONS_DIR="$HOME/.slipway/torch_extensions"',
+        f"export TORCH_EXTENSIONS_DIR={extensions}",
         'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$HOME/.slipway/token"',
         f"export RAY_USAGE_STATS_ENABLED=0 SLIPWAY_CLUSTER_ID={shlex.quote(spec.name)}",
+        f'export {FOLDER_VARIABLE}="$HOME/.slipway/secrets"',
         # the launcher sets both, and Ray's workers would inherit them: one thread each
         "unset OMP_NUM_THREADS PYTHONWARNINGS",
         "test -e /dev/nvidia0 || export DS_ACCELERATOR=cpu",
+        # Gloo asks for the address of the machine's name, which many resolve to the loopback: no
+        # worker on another host would find this one
+        f"link=$({LINK} /proc/net/route)",
+        'test -z "$link" || export GLOO_SOCKET_IFNAME=$link',
     ]
-    if provider.type == "onprem":  # v2 never starts the last worker of hosts of one's own
-        lines.append("export RAY_enable_autoscaler_v2=0")
+    if provider.type == "onprem":
+        # v2 never starts the last worker of hosts of one's own; and these are up or they are not:
+        # one that does not answer for half a minute is left for another
+        lines.append("export RAY_enable_autoscaler_v2=0 AUTOSCALER_NODE_START_WAIT_S=30")
     for name, value in spec.cluster.env.items():
         if isinstance(value, Secret):
-            lines.append(f'export {name}="$(cat "$HOME/.config/slipway/secrets/{value}")"')
+            lines.append(f'export {name}="$(cat "$HOME/.slipway/secrets/{value}")"')
         else:
             lines.append(f"export {name}={shlex.quote(value)}")
     return lines
 
 
-def _start(command: str) -> str:
-    return f". {ENVIRONMENT}; ulimit -n 65536; {command}"
+def _start(spec: Spec, command: str) -> str:
+    mark = f"export {MARK}={spec.name}"
+    return f"{SOURCED}; ulimit -n 65536; {mark}; {command}"
+
+
+def _short(folder: Path) -> str:
+    """The folder as the launcher expands it, without the name of who renders."""
+    home = Path.home()
+    return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)

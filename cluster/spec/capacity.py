@@ -26,13 +26,20 @@ def resolve_precision(cluster: ClusterSpec, train: TrainSpec) -> Literal["fp32",
     return "bf16" if has_accelerators(usable_pools(cluster, train)) else "fp32"
 
 
+def sharing(train: TrainSpec) -> int:
+    """Workers that one accelerator holds."""
+    return int(1 / train.accelerator_share + 1e-9)
+
+
 def worker_slots(cluster: ClusterSpec, train: TrainSpec) -> int | None:
     """The most workers that the cluster can ever hold; None where the file does not say."""
     pools = usable_pools(cluster, train)
     cpus = 1.0 if train.cpus_per_worker == "auto" else float(train.cpus_per_worker)
     if has_accelerators(pools):
         return sum(
-            pool.nodes.max * max((each.count for each in pool.accelerators), default=0)
+            pool.nodes.max
+            * max((each.count for each in pool.accelerators), default=0)
+            * sharing(train)
             for pool in pools
         )
     if any(pool.cpus for pool in pools):

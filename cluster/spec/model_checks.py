@@ -11,6 +11,7 @@ from cluster.spec.problems import did_you_mean
 from cluster.spec.providers import Local, RayAddress
 from cluster.spec.references import ModelReference, is_uri
 from cluster.spec.translate import Finding
+from cluster.spec.tune_checks import check_sweep
 
 Findings = Iterator[Finding]
 
@@ -39,22 +40,6 @@ def available(model: ModelSpec) -> Findings:
     metrics = METRICS[model.domain, model.task]
     if model.metric not in metrics:
         yield f'unknown metric "{model.metric}"' + did_you_mean(model.metric, metrics), ("metric",)
-
-
-def _sweep(_: Spec, __: str, model: ModelSpec) -> Findings:
-    """What of a sweep this version cannot do, and what it would search in vain."""
-    tune = model.tune
-    if tune is None:
-        return
-    later = "is not available in this version"
-    if tune.scheduler.type == "pbt":
-        yield f"pbt {later}; choose asha, median or none", ("tune", "scheduler")
-    for key in ("warm_start", "cost"):
-        if getattr(tune, key) is not None:
-            yield f"{later}; leave it out", ("tune", key)
-    if model.data.split.validation == 0:
-        message = "trials are compared on a validation part, and data.split.validation is 0%"
-        yield message, ("tune",)
 
 
 def _data(_: Spec, __: str, model: ModelSpec) -> Findings:
@@ -205,6 +190,9 @@ def _zero(spec: Spec, _: str, model: ModelSpec) -> Findings:
 def _accelerated(spec: Spec, _: str, model: ModelSpec) -> Findings:
     train = model.train
     pools = usable_pools(spec.cluster, train)
+    if train.accelerator_share < 1 and train.workers.max > 1:
+        message = "several workers of one training need an accelerator each; use 100%"
+        yield message, ("train", "accelerator_share")
     unknown = isinstance(spec.cluster.provider, RayAddress) and not spec.cluster.pools
     if unknown or has_accelerators(pools):
         return
@@ -212,6 +200,9 @@ def _accelerated(spec: Spec, _: str, model: ModelSpec) -> Findings:
     if train.precision == "fp16":
         message = f"fp16 needs a GPU; use bf16 or fp32, or {remedy}"
         yield message, ("train", "precision")
+    if train.accelerator_share < 1:
+        message = f"there is no accelerator to share; leave it out, or {remedy}"
+        yield message, ("train", "accelerator_share")
     if train.zero.offload == "nvme":
         yield (
             f"offload nvme needs a GPU; use cpu or none, or {remedy}",
@@ -250,7 +241,7 @@ MODEL_CHECKS: tuple[Callable[[Spec, str, ModelSpec], Findings], ...] = (
     _data,
     _split,
     _network,
-    _sweep,
+    check_sweep,
     _length,
     _batch,
     _room,

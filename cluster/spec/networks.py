@@ -79,6 +79,8 @@ class LSTM(Network):
     """Longest sequence in tokens."""
     dropout: Dropout = 0.1
     """Share of activations dropped in training."""
+    token_dropout: Dropout = 0.0
+    """Share of whole tokens that it does not see in training."""
     bidirectional: Bool = True
     """Whether it reads in both directions."""
 
@@ -148,13 +150,13 @@ class CTC(Network):
     """Bands of the spectrogram, one of each hundredth of a second."""
     subsampling: Literal[1, 2, 4] = 4
     """Hundredths of a second between two characters at least; 2 for short words."""
+    decode: Literal["greedy", "known"] = "greedy"
+    """greedy: the likeliest characters. known: the likeliest of the training part's texts, of up to
+    1,000, where nothing else is said: digits, commands."""
 
 
 class Tacotron2(Network):
     """From text to speech (arXiv:1712.05884)."""
-
-    zero_stages: ClassVar[tuple[int, ...]] = (0, 1, 2)
-    # at stage 3 each step of the decoder waits for all workers, whose sentences differ in length
 
     type: Literal["tacotron2"]
     """Tacotron 2 with a stop token, and Griffin-Lim as its vocoder."""

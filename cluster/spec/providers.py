@@ -86,7 +86,7 @@ class OnPrem(Section):
     key: Place | None = None
     """Private key for ssh; ssh's own choice by default."""
     port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 22
-    """Port of ssh."""
+    """Port of ssh; from the head to the others 22, or what ~/.ssh/config says there."""
     python: str | None = None
     """Interpreter on the hosts that has all packages; they are installed there by default."""
 

@@ -12,8 +12,9 @@ from cluster.spec.model_checks import available
 from cluster.spec.models import ModelSpec
 from cluster.spec.problems import did_you_mean
 from cluster.spec.section import Section
+from cluster.spec.train import PLACEMENT
 from cluster.spec.translate import Finding, dotted, explain
-from cluster.spec.tune import Dimension
+from cluster.spec.tune import Dimension, Value
 
 SEARCHED = ("data", "network", "train")
 Space = Mapping[str, Dimension]
@@ -57,11 +58,16 @@ def check_space(spec: Spec) -> Iterator[Finding]:
 def _findings(model: ModelSpec, space: Space, root: Path) -> Iterator[Finding]:
     for key, dimension in space.items():
         path = ("space", key)
-        conditions = [(message, (*path, "when")) for message in _conditions(key, space)]
-        yield from conditions
-        if key.split(".")[0] not in SEARCHED:
+        found = [*_conditions(key, space)]
+        broken = any([*_conditions(other, space)] for other in _needed(key, space))
+        found += [] if broken else _at_odds(dimension, space)
+        yield from ((message, (*path, "when")) for message in found)
+        section, _, below = key.partition(".")
+        if section not in SEARCHED:
             yield f"cannot be searched; allowed: keys of {', '.join(SEARCHED)}", path
-        elif not conditions:
+        elif section == "train" and below.split(".")[0] in PLACEMENT:
+            yield "says how a model is trained, not what comes out: all trials would be one", path
+        elif not broken and not found:
             yield from ((message, path) for message in _values(model, key, dimension, space, root))
     assert model.tune is not None
     for at, point in enumerate(model.tune.points):
@@ -90,11 +96,23 @@ def _values(
 
 def _given(dimension: Dimension, space: Space) -> dict[str, Any]:
     """Values of other keys under which a dimension applies."""
-    given: dict[str, Any] = {}
-    for key, wanted in dimension.when.items():
-        given |= _given(space[key], space)
-        given[key] = wanted[0] if isinstance(wanted, tuple | list) else wanted
-    return given
+    return {key: values[0] for key, values in _required(dimension, space).items()}
+
+
+def _required(dimension: Dimension, space: Space) -> dict[str, tuple[Value, ...]]:
+    """All keys that a dimension depends on, and the values that each may have; () is none."""
+    required: dict[str, tuple[Value, ...]] = {}
+    todo = [dimension]
+    while todo:
+        for key, wanted in todo.pop().when.items():
+            allowed = _alternatives(wanted)
+            required[key] = tuple(v for v in required.get(key, allowed) if v in allowed)
+            todo.append(space[key])
+    return required
+
+
+def _alternatives(wanted: Value) -> tuple[Value, ...]:
+    return tuple(wanted) if isinstance(wanted, tuple | list) else (wanted,)
 
 
 def _conditions(key: str, space: Space) -> Iterator[str]:
@@ -104,10 +122,20 @@ def _conditions(key: str, space: Space) -> Iterator[str]:
             continue
         if key in _needed(other, space):
             yield f'"{other}" depends on "{key}" itself'
-        values = wanted if isinstance(wanted, tuple | list) else (wanted,)
-        for value in values or (None,):
+        for value in _alternatives(wanted) or (None,):
             if not holds(space[other], value):
                 yield f'"{other}" can never be {show(value)}'
+            elif space[other].kind in ("uniform", "log"):
+                yield f'"{other}" is a range, which is never just {show(value)}; list its values'
+
+
+def _at_odds(dimension: Dimension, space: Space) -> list[str]:
+    """Conditions that hold one by one, but never together."""
+    return [
+        f'can never hold: "{key}" would have to have two values at once'
+        for key, values in _required(dimension, space).items()
+        if not values
+    ]
 
 
 def _needed(key: str, space: Space) -> set[str]:

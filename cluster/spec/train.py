@@ -9,6 +9,24 @@ from cluster.spec.grammar import Amount, Range, Seconds, Share
 from cluster.spec.references import Name
 from cluster.spec.section import Bool, Count, Int, NotNegative, Positive, Section
 
+PLACEMENT = frozenset(
+    {
+        "workers",
+        "cpus_per_worker",
+        "accelerator_share",
+        "pool",
+        "zero",
+        "checkpoint",
+        "stall",
+        "restarts",
+        "on_nan",
+        "activation_checkpointing",
+        "compile",
+        "micro_batch",
+    }
+)
+"""Keys of ``train:`` that say where and how to run, not what comes out."""
+
 Momentum = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
 
@@ -21,6 +39,12 @@ def _from_one(value: Range) -> Range:
 def _some(value: Amount) -> Amount:
     if value.value == 0:
         raise ValueError("must be more than 0")
+    return value
+
+
+def _some_share(value: float) -> float:
+    if value == 0:
+        raise ValueError("must be more than 0%")
     return value
 
 
@@ -112,6 +136,8 @@ class Augment(Section):
     """Share of the pictures in which a random rectangle is greyed out (arXiv:1708.04896)."""
     speed: Share = 0.1
     """Recordings are played faster or slower by up to this share, and higher or lower with it."""
+    warp: Share = 0.1
+    """The frequencies of a spectrogram move up or down by up to this share, for other voices."""
     noise: Share = 0.3
     """Share of the recordings that get noise, 8 to 40 dB below them."""
     mask: Share = 0.2
@@ -147,13 +173,16 @@ class TrainSpec(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Precision of the computation; auto is bf16 where the pool has accelerators, else fp32."""
     workers: Workers = Range(1, 1)
-    """Training processes; a range is elastic, over the sizes that divide global_batch."""
+    """Training processes; a range is elastic: the most that fit, of those that divide
+    global_batch. A run goes on with any number."""
     cpus_per_worker: Annotated[
         Literal["auto"] | float,
         PlainValidator(_number_or_auto),
         WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "exclusiveMinimum": 0}]}),
     ] = "auto"
     """CPUs of each worker; auto shares out those that the cluster has."""
+    accelerator_share: Annotated[Share, AfterValidator(_some_share)] = 1.0
+    """Share of an accelerator that a worker takes; below 100% trials of one worker share it."""
     pool: Name | None = None
     """The pool that workers run in; any by default."""
     label_smoothing: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
@@ -165,7 +194,10 @@ class TrainSpec(Section):
     stall: Seconds = 600.0
     """Time without a step at which the workers' stacks are logged and they are restarted."""
     restarts: Annotated[int, Field(strict=True, ge=0)] = 3
-    """How often failed workers are restarted."""
+    """How often failed workers are restarted without a new checkpoint in between."""
+    on_nan: Literal["stop", "rewind"] = "stop"
+    """What follows a loss that is no number or explodes: the run stops, or goes back to its last
+    checkpoint, up to three times, and leaves out the data that it took since."""
     seed: Int = 0
     """Seed of the weights, the order of records and dropout."""
     activation_checkpointing: Bool = False

@@ -107,6 +107,8 @@ class Domain(Protocol):
     """What throughput counts: "tokens", "images", ..."""
     labels: list[str] | None
     """The names of the classes; None where the task has none."""
+    batched_by: str | None
+    """The column of lists by whose length training rows come together; None: as they are drawn."""
 
     def network(self) -> nn.Module:
         """A freshly initialised network (from torch's generator), or the pretrained one."""

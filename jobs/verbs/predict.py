@@ -1,4 +1,4 @@
-"""``slipway predict``: one answer from a version, by its service or in this process."""
+"""``slipway predict``: one answer from a version, by its service or in this process; or many."""
 
 from __future__ import annotations
 
@@ -17,11 +17,35 @@ from jobs.bundles import fetch_bundle, resolve
 MOST_LINES = 10
 
 
-def predict(request: Request, model: str, text: str, parameters: list[str] | None) -> None:
-    """Answer one input by the model's service if it is up, else with its bundle, loaded here."""
+def predict(
+    request: Request,
+    model: str,
+    text: str | None,
+    parameters: list[str] | None,
+    source: str | None = None,
+    target: str | None = None,
+) -> int:
+    """Answer one input, or every record of a file or folder."""
+    given = read_parameters(parameters or [])
+    if source is not None or target is not None:
+        from jobs.verbs.predict_files import predict_files
+
+        if text is not None:
+            raise WrongRequestError("give either one INPUT or --input with --output")
+        return predict_files(request, model, source, target, given)
+    if text is None:
+        raise WrongRequestError(
+            f'nothing to answer: slipway predict {model} "...", or --input FILE --output FILE'
+        )
+    _predict_one(request, model, text, given)
+    return 0
+
+
+def _predict_one(request: Request, model: str, text: str, parameters: dict[str, Any]) -> None:
+    """By the model's service if it is up, else with its bundle, loaded here."""
     spec = request.spec()
     inputs = read_input(spec.model(model.partition("@")[0]).domain, text)
-    asked = {"inputs": inputs, "parameters": read_parameters(parameters or [])}
+    asked = {"inputs": inputs, "parameters": parameters}
     name, answer = _by_service(spec, model, asked) or _in_process(spec, model, asked)
     named = dict(answer) if isinstance(answer, Mapping) else {"answer": answer}
     shown = named.get("generated_text")
@@ -85,25 +109,30 @@ def read_input(domain: str, text: str) -> Any:
     if domain == "vision":
         raise WrongRequestError(f"{text}: no such file; give the path of a picture")
     if domain == "recommendation":
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise WrongRequestError(f'{text}: no JSON ({error}); such as {{"user": 7}}') from None
+        found = _yaml(text)  # of which JSON is a part
+        if not isinstance(found, dict):
+            raise WrongRequestError(f'{text}: no JSON; such as {{"user": 7}}')
+        return found
     return text
 
 
 def read_parameters(given: list[str]) -> dict[str, Any]:
     """Read ``KEY=VALUE`` pairs, values as YAML."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     parameters = {}
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals:
             raise WrongRequestError(f"-p {pair}: write KEY=VALUE, such as -p max_new_tokens=40")
-        try:
-            parameters[name] = YAML(typ="safe", pure=True).load(value)
-        except YAMLError:
-            raise WrongRequestError(f"-p {pair}: the value is not YAML") from None
+        parameters[name] = _yaml(value)
     return parameters
+
+
+def _yaml(text: str) -> Any:
+    """A value as YAML; WrongRequestError where it is none."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        raise WrongRequestError(f"{text}: is neither JSON nor YAML") from None

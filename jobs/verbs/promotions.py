@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.notices import notify
 from cluster.request import REFUSED, Request
 from cluster.spec import Spec
 from cluster.spec.serving import PromoteSpec
@@ -48,7 +49,10 @@ def _judged(
         request.say(f"{candidate.name} is scored on the held-back data of {other.name} first")
         _evaluate(request, spec, storage, candidate, other)
 
-    return judge(storage, version, gate, evaluated, why)
+    decision = judge(storage, version, gate, evaluated, why)
+    if decision.holds and not decision.held:
+        notify(spec, "promoted", decision.lines()[0], report=request.say)
+    return decision
 
 
 def _evaluate(

@@ -7,27 +7,41 @@ from datetime import datetime
 from typing import Any
 
 from cluster import client, services
-from cluster.attach import connect_existing
+from cluster.attach import connect_existing, connect_if_reached
 from cluster.connection import Connection
 from cluster.follow import follow as follow_job
 from cluster.parts import read_joined
-from cluster.request import Request
+from cluster.request import Request, WrongRequestError
 from cluster.spec import Spec
 from cluster.status import Node
 from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, list_models, versions
 from jobs.runs import Run, joined_metrics, list_runs
+from jobs.spending import by_run, spent
 from jobs.submissions import submissions, under_way
+from jobs.usage import usages
+from jobs.verbs import comparison
+from jobs.verbs.apart import follow_apart, stop_apart, under_way_apart
 from jobs.verbs.screen import MARK, Screen, plain
 
 
-def runs(request: Request) -> None:
-    """List the runs with owner, state, metric and step."""
+def runs(request: Request, first: str | None = None, second: str | None = None) -> None:
+    """List the runs with owner, state, metric and step, or compare two."""
     spec = request.spec()
-    rows = [summary(run) for run in _sorted(spec, connect_existing(spec))]
+    storage = open_storage(spec.cluster.storage, spec.name)
+    if first is not None:
+        if second is None:
+            raise WrongRequestError(f"name the run to compare {first} with: slipway runs A B")
+        comparison.show(request, comparison.compare(Run(storage, first), Run(storage, second)))
+        return
+    used = by_run(spec, usages(storage))
+    nothing = {"node_hours": 0.0, "cost": None, "currency": None}
+    connection = connect_if_reached(spec, request.say)
+    found = [summary(run) for run in _sorted(spec, connection)]
+    rows = [row | used.get(row["run"], nothing) for row in found]
     request.answer({"runs": rows})
     request.table(
-        ["run", "state", "step", "metrics", "version", "owner", "started"],
+        ["run", "state", "step", "metrics", "version", "owner", "started", "cost"],
         [
             [
                 row["run"],
@@ -37,11 +51,19 @@ def runs(request: Request) -> None:
                 str(row["version"] or ""),
                 row["owner"],
                 datetime.fromtimestamp(row["created"]).strftime("%Y-%m-%d %H:%M"),
+                _spent(row),
             ]
             for row in rows
         ],
         "no runs yet; slipway run starts one",
     )
+
+
+def _spent(row: dict[str, Any]) -> str:
+    """Money where a price is known, else node hours."""
+    if row["cost"] is not None:
+        return f"{row['cost']:,.2f} {row['currency']}"
+    return f"{row['node_hours']:.2f} node hours" if row["node_hours"] else ""
 
 
 def summary(entry: tuple[Run, bool]) -> dict[str, Any]:
@@ -67,13 +89,15 @@ def _sorted(spec: Spec, connection: Connection | None) -> list[tuple[Run, bool]]
     """All runs, oldest first, each with whether it is under way."""
     storage = open_storage(spec.cluster.storage, spec.name)
     found = sorted(list_runs(storage), key=lambda run: run.info()["created"])
-    return [(run, _alive(connection, run)) for run in found]
+    return [(run, _alive(spec, connection, run)) for run in found]
 
 
-def _alive(connection: Connection | None, run: Run) -> bool:
-    if run.result() is not None or connection is None:
+def _alive(spec: Spec, connection: Connection | None, run: Run) -> bool:
+    if run.result() is not None:
         return False
-    return under_way(connection, run) is not None
+    if connection is not None and under_way(connection, run) is not None:
+        return True
+    return under_way_apart(spec, run) is not None
 
 
 def _is_number(value: object) -> bool:
@@ -85,17 +109,28 @@ def logs(request: Request, run: str, follow: bool) -> None:
     spec = request.spec()
     found = Run(open_storage(spec.cluster.storage, spec.name), run)
     found.info()
-    connection = connect_existing(spec)
-    job = under_way(connection, found) if connection is not None else None
-    if follow and connection is not None and job is not None:
-        with Screen(request) as screen:
-            for piece in follow_job(connection, job):
-                screen.feed(piece)
+    if follow and _follow(request, spec, found):
         return
     texts = {name: _readable(read_joined(found.storage, name)) for name in _log_files(found)}
     request.answer({"run": run, "logs": texts}, "\n".join(texts.values()).rstrip("\n"))
     if not texts:
         request.say(f"{run} has printed nothing yet")
+
+
+def _follow(request: Request, spec: Spec, run: Run) -> bool:
+    """Show a run's output as it comes; False where no job of it is under way."""
+    apart = under_way_apart(spec, run)
+    if apart is not None:
+        follow_apart(request, spec, run, apart.name)
+        return True
+    connection = connect_existing(spec)
+    job = under_way(connection, run) if connection is not None else None
+    if connection is None or job is None:
+        return False
+    with Screen(request) as screen:
+        for piece in follow_job(connection, job):
+            screen.feed(piece)
+    return True
 
 
 def _readable(text: str) -> str:
@@ -116,6 +151,9 @@ def stop(request: Request, name: str) -> None:
     spec = request.spec()
     run = Run(open_storage(spec.cluster.storage, spec.name), name)
     run.info()
+    if stop_apart(request, spec, run):
+        _stopped(request, run)
+        return
     connection = connect_existing(spec)
     job = under_way(connection, run) if connection is not None else None
     if connection is None or job is None:
@@ -123,12 +161,17 @@ def stop(request: Request, name: str) -> None:
         request.answer({"run": name, "status": state}, f"{name} is not running: {state}")
         return
     client.stop(connection, job)
+    _stopped(request, run)
+
+
+def _stopped(request: Request, run: Run) -> None:
+    """Record that a run was ended on purpose, and say so."""
     attempts = run.attempts()
     if attempts and run.result() is None:
         run.stopped(attempts[-1].number, "slipway stop")
     request.answer(
-        {"run": name, "status": "stopped"},
-        f"{name} has ended; the command that started it resumes it from its last checkpoint",
+        {"run": run.id, "status": "stopped"},
+        f"{run.id} has ended; the command that started it resumes it from its last checkpoint",
     )
 
 
@@ -183,7 +226,11 @@ def status(request: Request) -> None:
         document |= found.as_dict()
     under = [summary(entry) for entry in _sorted(spec, connection) if entry[1]]
     served = services.describe(connection, spec) if connection is not None else []
-    request.answer(document | {"runs": under, "services": served})
+    budget = spent(spec, open_storage(spec.cluster.storage, spec.name))
+    told = {"budget": str(budget)} if budget else {}
+    request.answer(document | {"runs": under, "services": served} | told)
+    if budget is not None:
+        request.say(f"budget: {budget}")
     if connection is None:
         request.say(f"{spec.name}: no cluster is up; slipway up starts it")
         return

@@ -50,14 +50,15 @@ class Screen:
         self._explained = self._explained or shown.startswith("error: ")
         step = STEP.fullmatch(shown)
         if step is None:
-            self._say(shown)
+            self.tell(shown)
         elif self._bar is not None:
             self._bar.move(int(step[1]), int(step[2]), step[3])
         elif step[1] == step[2] or time.monotonic() - self._printed >= PRINT_EVERY_S:
             self._printed = time.monotonic()
-            self._say(shown)
+            self.tell(shown)
 
-    def _say(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Print a line of our own, above the progress."""
         if self._bar is None:
             self.request.say(text)
         else:
@@ -70,7 +71,7 @@ class Screen:
         # Ray's message repeats the last lines of the log that stand here already.
         for line in (*self._kept, message.partition("Last available logs")[0].strip()):
             if line:
-                self._say(f"  {line}")
+                self.tell(f"  {line}")
 
     def __enter__(self) -> Self:
         return self

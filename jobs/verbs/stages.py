@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cluster.request import Request, WrongRequestError
@@ -10,25 +13,49 @@ from cluster.staging import SPEC_FILE
 from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, resolve
 from jobs.domains import suffixes_of
-from jobs.prepared import held_back_split
+from jobs.forecast import forecast
+from jobs.prepared import held_back_split, prepared_rows
 from jobs.promotion import is_judged, unscored
 from jobs.runs import Run, stage_digest
 from jobs.stages import find_data_digest, prepare_digest, sweep_digest, train_digest
 from jobs.starts import pinned
 from jobs.uploads import send_data, travel
+from jobs.verbs.apart import check_ephemeral
+from jobs.verbs.plan_price import describe as describe_cost
 from jobs.verbs.promotions import settle
 from jobs.verbs.work import describe, show, work
 
 STAGES = ("prepare", "train", "evaluate", "promote", "serve")
 
 
+Takes = Callable[[Spec, str, Storage, str], str]
+"""What a model's work takes, in words: of its spec, name, storage and data's digest."""
+
+
+def training(spec: Spec, name: str, storage: Storage, data: str) -> str:
+    """What one training takes."""
+    return describe_cost(forecast(spec, name, storage, data, prepared_rows(storage, data)))
+
+
 def run(
-    request: Request, models: list[str] | None, until: str, again: bool, search: bool = True
+    request: Request,
+    models: list[str] | None,
+    until: str,
+    again: bool,
+    ephemeral: bool = False,
+    search: bool = True,
+    takes: Takes = training,
 ) -> int:
-    """Bring every model, or those named, up to a stage; ``search`` where there is `tune:`."""
+    """Bring every model, or those named, up to a stage; ``search`` where there is `tune:`.
+
+    A gate that says no ends its model's way, not the others', and is the exit code.
+    """
     if until not in STAGES:
         raise WrongRequestError(f"--until {until}: there are {', '.join(STAGES)}")
     spec = request.spec()
+    if ephemeral:
+        request = replace(request, ephemeral=True)
+        check_ephemeral(spec)
     names = models or list(spec.models)
     for name in names:
         spec.model(name)
@@ -36,7 +63,7 @@ def run(
     code = 0
     for name in names:
         searches = spec.model(name).tune is not None and search
-        code = code or _bring(request, spec, name, until, again, results, searches)
+        code = _bring(request, spec, name, until, again, results, searches, takes) or code
     request.answer({"runs": results} if len(names) != 1 else results[0] if results else {})
     return code
 
@@ -46,18 +73,9 @@ def prepare(request: Request, model: str) -> int:
     return run(request, [model], "prepare", False)
 
 
-def train(request: Request, model: str, again: bool) -> int:
+def train(request: Request, model: str, again: bool, ephemeral: bool = False) -> int:
     """Train one model."""
-    return run(request, [model], "train", again, search=False)
-
-
-def tune(request: Request, model: str, again: bool) -> int:
-    """Search a model's keys; its best trial becomes a version."""
-    if request.spec().model(model).tune is None:
-        raise WrongRequestError(
-            f"models.{model} has no tune: section; add one with space: and the keys to search"
-        )
-    return run(request, [model], "evaluate", again)
+    return run(request, [model], "train", again, ephemeral, search=False)
 
 
 def evaluate(request: Request, model: str, data: str | None) -> int:
@@ -92,6 +110,7 @@ def _bring(
     again: bool,
     results: list[dict[str, Any]],
     searches: bool,
+    takes: Takes,
 ) -> int:
     """Run one model's stages up to ``until``; what is done is skipped.
 
@@ -121,7 +140,10 @@ def _bring(
         return code
     program = "tune.sweep" if stage_run.info()["stage"] == "tune" else "jobs.pretrain"
     arguments = [program, SPEC_FILE, name, "--until", until, "--run", stage_run.id]
-    return work(request, spec, stage_run, arguments, results)
+    if again and program == "tune.sweep":  # nor does it take over what an earlier one found
+        arguments.append("--again")
+    said = partial(takes, spec, name, storage, data)
+    return work(request, spec, stage_run, arguments, results, said)
 
 
 def _done(storage: Storage, stage_run: Run, until: str, spec: Spec) -> Version | None:

@@ -90,4 +90,6 @@ def _short(key: str, value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    return number(value) if isinstance(value, int | float) else "nothing yet"
+    if isinstance(value, int | float):
+        return number(value)
+    return "nothing yet" if value is None else str(value)

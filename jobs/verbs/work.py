@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from cluster import client
@@ -16,8 +17,11 @@ from cluster.storage import StorageError
 from jobs.bundles import Version, resolve
 from jobs.report import shown
 from jobs.runs import Run, latest_checkpoint, publish_metrics
+from jobs.spending import check_budget
 from jobs.submissions import submit, under_way
+from jobs.verbs.apart import work_apart
 from jobs.verbs.screen import Screen
+from jobs.verbs.waits import Waits, looking
 
 ENDS = {"FAILED": "failed", "STOPPED": "was stopped", "RUNNING": "lost its cluster"}
 
@@ -28,13 +32,27 @@ def work(
     stage_run: Run,
     arguments: list[str],
     results: list[dict[str, Any]],
+    takes: Callable[[], str] = lambda: "on the cluster",
 ) -> int:
-    """Start or join the run's job and follow it to its end; returns the exit code."""
+    """Start or join the run's job and follow it to its end; returns the exit code.
+
+    A new job that may cost money is asked about, with what it ``takes``. Raises OverBudgetError
+    where the budget is spent.
+    """
+    if request.ephemeral:
+        code = work_apart(request, spec, stage_run, arguments, takes)
+        results.append(describe(stage_run, "running" if request.detach else None))
+        if not request.detach:
+            show(request, stage_run, metrics=False)
+        return code
     connection = connect(spec, request.say)
     job = under_way(connection, stage_run)
     if job is not None:
         request.say(f"{job} is under way; attached to it (Ctrl-C detaches)")
     else:
+        check_budget(spec, stage_run.storage)
+        if _may_cost(spec) and not request.yes:
+            request.confirm(f"Start {stage_run.id} {takes()}?")
         job = submit(connection, spec, stage_run, arguments)
         request.say(f"submitted {job} (Ctrl-C detaches, the job goes on)")
     if request.detach:
@@ -42,7 +60,7 @@ def work(
         results.append(describe(stage_run, "running"))
         return 0
     try:
-        state = follow(request, connection, job)
+        state = follow(request, connection, job, spec)
     except KeyboardInterrupt:
         request.say(
             f"\ndetached; {stage_run.id} goes on. slipway logs -f {stage_run.id} re-attaches, "
@@ -51,10 +69,24 @@ def work(
         sys.exit(INTERRUPTED)
     refused = state.exit_code == REFUSED
     if state.status != "SUCCEEDED" and not refused:
-        raise ValueError(f"{stage_run.id} {ENDS[state.status]}; {_way_on(stage_run)}")
+        raise ValueError(f"{stage_run.id} {_end(stage_run, state)}; {_way_on(stage_run)}")
     results.append(describe(stage_run))
     show(request, stage_run, metrics=False)
     return REFUSED if refused else 0
+
+
+def _may_cost(spec: Spec) -> bool:
+    """Whether machines come for a run, or have a price: those of others, and this one, do not."""
+    kind = spec.cluster.provider.type
+    priced = any(pool.price for pool in spec.cluster.pools)
+    return kind not in ("local", "ray") and (kind != "onprem" or priced)
+
+
+def _end(stage_run: Run, state: client.JobState) -> str:
+    """How a run ended that did not succeed; who stopped it said why."""
+    said = stage_run.end() or {}
+    why = f": {said['reason']}" if state.status == "STOPPED" and "reason" in said else ""
+    return ENDS[state.status] + why
 
 
 def _way_on(stage_run: Run) -> str:
@@ -64,10 +96,14 @@ def _way_on(stage_run: Run) -> str:
     return f"slipway logs {stage_run.id} shows all of its output{again}"
 
 
-def follow(request: Request, connection: Connection, job: str) -> client.JobState:
-    """Show a job's progress until it ends."""
-    with Screen(request) as screen:
+def follow(request: Request, connection: Connection, job: str, spec: Spec) -> client.JobState:
+    """Show a job's progress until it ends, and why it waits while it is silent."""
+    with (
+        Screen(request) as screen,
+        Waits(looking(connection, spec), job, screen.tell) as waits,
+    ):
         for piece in follow_job(connection, job):
+            waits.heard()
             screen.feed(piece)
         state = client.wait(connection, job, timeout_s=10)
         if state.status != "SUCCEEDED" and state.exit_code != REFUSED:

@@ -10,9 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.bench.estimates import NETWORKS
 from tests.bench.quality import BOUNDS
 from tests.bench.result import Result
 from tests.bench.samples import SAMPLES
+from tests.bench.serving import WAYS
 from tests.bench.table import load_results, machine, write_results
 
 ROWS = {
@@ -20,16 +22,36 @@ ROWS = {
     "memory": "tests.bench.memory",
     "bundle": "tests.bench.bundle",
     "resume": "tests.bench.resume",
+    "killer": "tests.bench.killer",
+    "reshard": "tests.bench.reshard",
+    "checkpoint-cost": "tests.bench.checkpoint_cost",
+    "preemption": "tests.bench.preemption",
+    "hang": "tests.bench.hang",
+    "fencing": "tests.bench.fencing",
+    "corrupt": "tests.bench.corrupt",
     "overhead": "tests.bench.overhead",
     "input": "tests.bench.feeding",
     "learns": "tests.bench.learns",
+    "masked": "tests.bench.masked",
+    "plan-scale": "tests.bench.scale",
+    "sweep-search": "tests.bench.search_pays",
+    "sweep-fits": "tests.bench.sweep_fits",
+    "sweep-stops": "tests.bench.sweep_stops",
+    "sweep-restarts": "tests.bench.sweep_restarts",
+    "sweep-overhead": "tests.bench.sweep_overhead",
 }
+SERVING = (
+    "speed", "peers", "streams", "upgrades", "overload", "survives", "fuzz", "scales", "steady",
+)  # fmt: skip
 ROWS |= {
     f"{row}-{domain}": f"tests.bench.{row}"
     for domain in SAMPLES
     if domain != "language"
     for row in ("parity", "bundle", "resume")
 }
+ROWS |= {f"estimates-{network}": "tests.bench.estimates" for network in NETWORKS}
+ROWS |= {f"serving-{task}": "tests.bench.serving" for task in WAYS}
+ROWS |= {f"serve-{row}": f"tests.bench.serve_{row}" for row in SERVING}
 ROWS |= {f"quality-{model}": "tests.bench.quality" for model in BOUNDS}
 
 
@@ -49,7 +71,8 @@ def main(names: list[str]) -> int:
 def measured(name: str) -> dict[str, Any]:
     """Measure one row in a folder of its own; an error is a figure that does not hold."""
     row: Any = import_module(ROWS[name])
-    sample = name.partition("-")[2]
+    stem, _, rest = name.partition("-")
+    sample = rest if ROWS[name] == f"tests.bench.{stem}" else ""
     options = {"sample": sample} if sample else {}
     claim = f"{row.CLAIM}, {sample}" if sample else row.CLAIM
     print(f"{name}: {claim}", flush=True)
@@ -69,16 +92,21 @@ def measured(name: str) -> dict[str, Any]:
     )
     return {
         "claim": claim,
-        "how": row.HOW,
+        "how": row.HOW + result.how,
         "bound": result.bound,
         "figure": result.figure,
         "holds": result.holds,
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),
-        "command": f"make bench ROW={name}",
+        "command": f"{_seeds()}make bench ROW={name}",
         "machine": machine(),
         "details": result.details,
     }
+
+
+def _seeds() -> str:
+    """How the command begins where the environment asks for other than the usual seeds."""
+    return f"SEEDS={os.environ['SEEDS']} " if "SEEDS" in os.environ else ""
 
 
 if __name__ == "__main__":

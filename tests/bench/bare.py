@@ -55,6 +55,8 @@ def main(config: dict) -> None:
             dist.broadcast(stop, 0)
     if rank == 0:
         Path(config["times"]).write_text(json.dumps(times))
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

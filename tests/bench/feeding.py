@@ -11,8 +11,9 @@ import torch
 
 from cluster.spec import Spec
 from jobs.feed import Batch, Feed
-from jobs.loop import Task, Worker
+from jobs.loop import Worker
 from jobs.runs import Run, joined_metrics
+from jobs.task import Task
 from tests.bench.result import Result, Say
 from tests.process_group import run_group
 from tests.trainings import MODEL, prepare_data, write_spec

@@ -113,11 +113,11 @@ def bare_config(folder: Path, spec: Spec, data: str, seconds: float) -> dict[str
     assert rows is not None
     network: Any = open_domain(model, prepared.processor()).network()
     batch = layout(model.train, 2)
-    largest = max(p.numel() for p in network.parameters())
+    sizes = [p.numel() for p in network.parameters()]
     return {
         "rows": str(rows.path),
         "network": network.config.to_dict(),
-        "deepspeed": engine_config(model.train, 2, "fp32", batch, largest),
+        "deepspeed": engine_config(model.train, 2, "fp32", batch, sum(sizes), max(sizes)),
         "lr": model.train.optimizer.lr,
         "weight_decay": model.train.optimizer.weight_decay,
         "seconds": seconds,

@@ -18,3 +18,5 @@ class Result:
     holds: bool
     details: dict[str, Any] = field(default_factory=dict)
     """Everything else that was measured, as JSON."""
+    how: str = ""
+    """What is particular in how this sample was measured, said after the row's own words."""

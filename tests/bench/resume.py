@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import psutil
+
 from cluster.connection import Connection
 from cluster.spec import Spec
 from jobs.runs import Run, joined_metrics
@@ -22,7 +24,7 @@ from tests.trainings import curve, largest_difference, write_spec
 
 CLAIM = "resume"
 HOW = (
-    "a worker killed with -9 at step 25 of 50, 2 workers, fp32, dropout 0.1, a checkpoint "
+    "a worker killed with -9 at step 25 of 50, 2 workers, fp32, dropout on, a checkpoint "
     "every 10 steps, through the job's entry point; against the uninterrupted curve"
 )
 LIMIT = 1e-5
@@ -67,17 +69,24 @@ def measure(
 
 def kill_at(connection: Connection, spec: Spec, run: Run, at: int, say: Say) -> float:
     """Start the run, kill a worker at step ``at``; seconds until a step beyond what it had done."""
-    job = start_run(connection, spec, run)
-    await_step(run, at)
-    victims = training_workers(spec)
-    assert len(victims) == 2, f"expected 2 training workers, found {victims}"
-    victims[-1].kill()
+    job, victim = catch(connection, spec, run, at)
+    victim.kill()
     killed, reached = time.monotonic(), last_step(run)
-    say(f"{run.id}: killed process {victims[-1].pid} after step {reached}")
+    say(f"{run.id}: killed process {victim.pid} after step {reached}")
     await_step(run, reached + 1)
     recovery_s = time.monotonic() - killed
     finish(connection, job)
     return recovery_s
+
+
+def catch(connection: Connection, spec: Spec, run: Run, at: int) -> tuple[str, psutil.Process]:
+    """Start the run and wait for a step: its job, and one of its two workers, to be acted on."""
+    job = start_run(connection, spec, run)
+    await_step(run, 1)
+    workers = training_workers(spec)  # takes longer than a step of a small network
+    assert len(workers) == 2, f"expected 2 training workers, found {workers}"
+    await_step(run, at)
+    return job, workers[-1]
 
 
 def last_step(run: Run) -> int:
@@ -90,6 +99,8 @@ def await_step(run: Run, step: int) -> None:
     """Wait until the metrics hold ``step``."""
     deadline = time.monotonic() + TIMEOUT_S
     while last_step(run) < step:
+        if (run.result() or run.end()) is not None and last_step(run) < step:
+            raise AssertionError(f"{run.id} ended before step {step}: {run.end() or 'complete'}")
         if time.monotonic() > deadline:
             raise TimeoutError(f"{run.id} did not reach step {step} in {TIMEOUT_S:.0f} s")
         time.sleep(0.02)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import psutil
 
+from tests.bench.scale import rendered
 from tests.memory_census import KINDS
 
 FOLDER = Path(__file__).parent
@@ -69,7 +72,9 @@ def render(results: dict[str, dict[str, Any]]) -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     text = HEAD + "\n".join(lines) + "\n\n" + _machines(results)
     table = results.get("memory", {}).get("details", {}).get("table")
-    return text + _quality(results) + (_memory(table) if table else "")
+    text += _quality(results) + (_memory(table) if table else "")
+    scale = results.get("plan-scale", {}).get("details", {}).get("table")
+    return text + (rendered(scale) if scale else "")
 
 
 def _quality(results: dict[str, dict[str, Any]]) -> str:
@@ -87,9 +92,10 @@ def _quality(results: dict[str, dict[str, Any]]) -> str:
         details = row["details"]
         first = (details.get("runs") or [{}])[0]
         baseline = first.get("baseline") or {}
-        figure = baseline.get(details.get("metric", ""), float("nan"))
+        metric, runs = details.get("metric", ""), details.get("runs") or [{}]
+        figure = mean((run.get("baseline") or {}).get(metric, math.nan) for run in runs)
         cells = [name.partition("-")[2], row["figure"], details.get("must", row["bound"])]
-        cells += [details.get("stretch", ""), "yes" if row["holds"] else "**no**"]
+        cells += [details.get("stretch") or "", "yes" if row["holds"] else "**no**"]
         cells += [f"{figure:.4f} ({baseline.get('name', 'none')})", first.get("records", "")]
         cells += [row["date"], f"`{row['command']}`"]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")

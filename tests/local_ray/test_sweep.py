@@ -13,10 +13,12 @@ import pytest
 from cluster import client
 from cluster.connection import Connection
 from cluster.spec import Spec, load
+from cluster.spec.tune import TuneSpec
 from cluster.staging import SPEC_FILE
-from cluster.storage import open_storage
+from cluster.storage import Storage, open_storage
 from jobs.bundles import resolve
-from jobs.runs import Run
+from jobs.lineage import trace
+from jobs.runs import Run, joined_metrics
 from jobs.stages import find_data_digest, sweep_digest
 from jobs.submissions import submit
 from tests.clusters import TIMEOUT_S, finish, own_cluster
@@ -32,7 +34,7 @@ TUNE = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Spec:
     folder = tmp_path_factory.mktemp("sweep")
     write_spec(folder, SETTINGS)
@@ -43,12 +45,22 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Spec:
     return load(path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def up(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLIPWAY_CACHE", str(tmp_path_factory.mktemp("cache")))
         with own_cluster(spec, tmp_path_factory.mktemp("state")) as connection:
             yield connection
+
+
+def swept(spec: Spec, **tune: Any) -> tuple[Spec, Run]:
+    """The spec with another section ``tune:``, and the run that its sweep is."""
+    model = spec.model(MODEL)
+    section = TuneSpec.model_validate(TUNE | tune)
+    spec = spec.model_copy(update={"models": {MODEL: model.model_copy(update={"tune": section})}})
+    storage = open_storage(spec.cluster.storage, spec.name)
+    digest = sweep_digest(spec.model(MODEL), find_data_digest(spec.model(MODEL), print))
+    return spec, Run.open(storage, MODEL, "tune", digest)
 
 
 def start(connection: Connection, spec: Spec, run: Run) -> str:
@@ -67,9 +79,8 @@ def await_scores(run: Run, count: int) -> list[dict[str, Any]]:
 
 
 def test_a_sweep_outlives_its_driver(up: Connection, spec: Spec) -> None:
-    storage = open_storage(spec.cluster.storage, spec.name)
-    digest = sweep_digest(spec.model(MODEL), find_data_digest(spec.model(MODEL), print))
-    run = Run.open(storage, MODEL, "tune", digest)
+    spec, run = swept(spec)
+    storage = run.storage
     job = start(up, spec, run)
     before = await_scores(run, 1)
     client.stop(up, job)
@@ -93,3 +104,33 @@ def test_a_sweep_outlives_its_driver(up: Connection, spec: Spec) -> None:
     report = storage.local_path(f"sweeps/{run.id}/report.html")
     assert isinstance(report, Path)
     assert "What to set" in report.read_text()
+    assert sweep_of(storage, version.name)["name"] == run.id
+
+
+def sweep_of(storage: Storage, version: str) -> dict[str, Any]:
+    """The sweep that the lineage of a version names."""
+    made_from = trace(storage, version).as_dict()["from"]
+    [found] = [node for node in made_from if node["kind"] == "sweep"]
+    return dict(found)
+
+
+def test_the_worse_goes_on_from_the_better_ones_checkpoint(up: Connection, spec: Spec) -> None:
+    population = {"type": "pbt", "every": "3 steps", "share": "50%"}
+    spec, run = swept(spec, trials=2, scheduler=population)
+    finish(up, start(up, spec, run))
+    history = replay(Log(run.storage, run.id).read())
+    assert [trial.rung for trial in history.trials.values()] == [2, 2]
+    assert not any(trial.failed for trial in history.trials.values())
+    [moved] = [t for t in history.trials.values() if t.stretches[1:2] and t.stretches[1].since == 1]
+    origin = moved.stretches[1].origin
+    assert origin is not None
+    child = Run(run.storage, moved.runs[1])
+    lines, parent = joined_metrics(child), joined_metrics(Run(run.storage, origin.run))
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
+    assert lines[:3] == parent[:3]
+    values = moved.stretches[1].values
+    assert lines[3]["lr"] < values["train.optimizer.lr"]
+    assert (lines[3]["lr"] == parent[3]["lr"]) == (
+        values == history.trials[1 - moved.number].stretches[0].values
+    )
+    assert run.result() is not None

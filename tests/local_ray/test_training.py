@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
-from cluster import client
+from cluster import client, local
 from cluster.connection import Connection
-from cluster.spec import Spec, load
+from cluster.spec import Range, Spec, load
 from cluster.storage import open_storage
-from jobs.loop import Task, Worker
+from jobs.loop import Worker
+from jobs.progress import joined_metrics
+from jobs.task import Task
+from tests.bench.hang import log_of, stop_at
+from tests.bench.killer import await_attempt
+from tests.bench.preemption import notice_at
 from tests.bench.resume import await_step, kill_at, last_step
 from tests.clusters import finish, open_run, own_cluster, start_run, train
 from tests.process_group import run_group
@@ -28,15 +37,17 @@ from tests.trainings import (
     write_spec,
 )
 
-STEPS = 30
+STEPS = 100
 SETTINGS = {
     "steps": STEPS,
-    "global_batch": 8,
+    "global_batch": 32,  # eight micro-batches a worker: steps long enough to be caught in one
     "micro_batch": 2,
     "workers": 2,
     "precision": "fp32",
     "zero": {"stage": 2},
     "checkpoint": {"every": 5},
+    "validate": {"every": 50},
+    "stall": "15s",
 }
 
 
@@ -54,8 +65,11 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Spec:
 
 @pytest.fixture(scope="module")
 def up(spec: Spec, _cache: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    with own_cluster(spec, tmp_path_factory.mktemp("state")) as connection:
-        yield connection
+    with pytest.MonkeyPatch.context() as patch:
+        # a local cluster's node is never drained, but in a test
+        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1")
+        with own_cluster(spec, tmp_path_factory.mktemp("state")) as connection:
+            yield connection
 
 
 def weights(worker: Worker) -> dict[str, torch.Tensor] | None:
@@ -116,6 +130,112 @@ def test_a_killed_worker_leaves_no_trace(up: Connection, spec: Spec, whole: list
     kill_at(up, spec, run, 12, print)
     assert largest_difference(curve(spec, run.id), whole) <= 1e-5
     assert len(run.attempts()) == 2
+
+
+def test_a_stopped_worker_is_named_and_its_group_started_anew(
+    up: Connection, spec: Spec, whole: list[float]
+) -> None:
+    run = open_run(spec, again=True)
+    seconds, named = stop_at(up, spec, run, 12, print)
+    assert named
+    assert seconds < 15 + 60  # the bound of tests/bench/hang.py is half of it, on a quiet machine
+    assert largest_difference(curve(spec, run.id), whole) <= 1e-5
+    assert "distributed_c10d" in log_of(run)  # where the other worker waited
+
+
+def test_a_worker_that_is_asked_to_leave_saves_first(
+    up: Connection, spec: Spec, whole: list[float]
+) -> None:
+    run = open_run(spec, again=True)
+    found = notice_at(up, spec, run, 12, print)
+    assert found["steps"] <= 2
+    assert found["repeated"] == 0
+    assert largest_difference(curve(spec, run.id), whole) <= 1e-5
+
+
+def test_workers_come_and_go_with_a_node(up: Connection, spec: Spec) -> None:
+    model = spec.model(MODEL)
+    own = {"steps": 1500, "workers": Range(1, 4), "cpus_per_worker": 1.0}
+    train = model.train.model_copy(update=own | {"restarts": 1})
+    pools = tuple(pool.model_copy(update={"cpus": 4}) for pool in spec.cluster.pools)
+    cluster = spec.cluster.model_copy(update={"pools": pools})  # more than it was started with
+    models = {MODEL: model.model_copy(update={"train": train})}
+    spec = spec.model_copy(update={"models": models, "cluster": cluster})
+    run = open_run(spec)
+    job = start_run(up, spec, run)
+    await_step(run, 3)
+    with another_node(spec, up, cpus=2) as node:
+        await_attempt(run, 1)
+        await_step(run, last_step(run) + 3)
+        drain(node, spec, up)
+        await_attempt(run, 2)
+        left = last_step(run)
+    await_step(run, left + 3)
+    client.stop(up, job)
+    attempts = run.attempts()
+    assert [attempt.info["workers"] for attempt in attempts] == [2, 4, 2]
+    assert attempts[2].info["resumes"]["step"] == left  # nothing is done twice
+    told = log_of(run)
+    assert "there is room for 4 workers" in told
+    assert "a notice to leave node" in told
+    steps = [line["step"] for line in joined_metrics(run)]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+NODE = """
+import sys, threading, ray._private.node, ray._private.parameter
+ports = ("min_worker_port", "max_worker_port", "object_manager_port", "node_manager_port",
+         "dashboard_agent_listen_port", "metrics_agent_port", "runtime_env_agent_port",
+         "metrics_export_port")
+parameters = ray._private.parameter.RayParams(
+    gcs_address=sys.argv[1], node_ip_address="127.0.0.1", num_cpus=int(sys.argv[2]),
+    object_store_memory=100_000_000, **dict.fromkeys(ports, 0))
+node = ray._private.node.Node(
+    parameters, head=False, shutdown_at_exit=False, spawn_reaper=False)
+print(node._node_id, flush=True)
+threading.Event().wait()
+"""
+"""What `ray start --address` does, which would leave the loopback."""
+
+
+@contextmanager
+def another_node(spec: Spec, up: Connection, cpus: int) -> Iterator[str]:
+    """A second raylet beside the head's, by its id; the cluster's end ends what is left of it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", NODE, up.address, str(cpus)],
+        env=environment_of(spec),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        try:
+            yield child.stdout.readline().strip()
+        finally:
+            kill(psutil.Process(child.pid))
+
+
+def drain(node: str, spec: Spec, up: Connection) -> None:
+    """What an autoscaler says of a node that a cloud is about to take away."""
+    options = [f"--address={up.address}", f"--node-id={node}", "--reason-message=spot"]
+    reason = "--reason=DRAIN_NODE_REASON_PREEMPTION"
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", *options, reason]
+    command.append("--deadline-remaining-seconds=60")
+    subprocess.run(command, env=environment_of(spec), check=True)
+
+
+def environment_of(spec: Spec) -> dict[str, str]:
+    """The cluster's own."""
+    record = local.home_of(spec).record()
+    assert record is not None
+    return psutil.Process(record.processes["raylet"][0]).environ()
+
+
+def kill(process: psutil.Process) -> None:
+    """A process and all that it started."""
+    with suppress(psutil.NoSuchProcess):
+        for each in [process, *process.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def test_a_killed_driver_is_resumed_by_the_same_command(

@@ -4,6 +4,7 @@ answers as much as the official client and kubectl ask: discovery, apply, get, l
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import urllib.parse
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import yaml
+
+from tests.manifests.fake_forward import forward
 
 GROUPS = {
     "v1": {
@@ -31,6 +34,7 @@ GROUPS = {
         "RayJob": "rayjobs",
         "RayService": "rayservices",
     },
+    "kueue.x-k8s.io/v1beta1": {"Workload": "workloads"},
 }
 Faults = Callable[[list[dict[str, Any]]], list[str]]
 
@@ -47,6 +51,8 @@ class FakeApi:
         self.version = 0
         self.ready = True
         """Whether a RayCluster that is made is ready at once, as an operator would make it."""
+        self.dashboard: tuple[str, int] | None = None
+        """Where a head's dashboard is; then a ready RayCluster has the head's pod, too."""
         self.put({"kind": "Namespace", "metadata": {"name": "ml"}}, "namespaces")
 
     def put(self, document: dict[str, Any], plural: str) -> dict[str, Any]:
@@ -66,7 +72,15 @@ class FakeApi:
             return 200, before
         if plural == "rayclusters" and self.ready:
             document["status"] = {"state": "ready"}
+            if self.dashboard:
+                self.put_head(document["metadata"]["name"])
         return (200 if before else 201), self.put(document, plural)
+
+    def put_head(self, cluster: str) -> None:
+        """The pod of a RayCluster's head, as the operator labels it."""
+        labels = {"ray.io/cluster": cluster, "ray.io/node-type": "head", "slipway/cluster": cluster}
+        metadata = {"name": f"{cluster}-head", "labels": labels}
+        self.put({"kind": "Pod", "metadata": metadata, "status": {"phase": "Running"}}, "pods")
 
     def listed(self, plural: str, query: dict[str, str]) -> list[dict[str, Any]]:
         """The objects of a kind that a selector takes."""
@@ -124,6 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
         self.api.requests.append(f"{verb} {self.path}")
+        if url.path.endswith("/portforward") and "create pods/portforward" not in self.api.refuse:
+            assert self.api.dashboard is not None
+            forward(self, int(query["ports"]), self.api.dashboard)
+            return
         status, document = self._work(verb, url.path.strip("/").split("/"), query, body)
         self._send(status, document)
 
@@ -133,9 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, discovered
         version = path[1] if path[0] == "api" else f"{path[1]}/{path[2]}"
         rest = path[2:] if path[0] == "api" else path[3:]
+        if version not in self.api.groups or not rest:
+            return 404, _status(404, "the server could not find the requested resource")
         if rest[0] == "namespaces" and len(rest) > 2:
             rest = rest[2:]
         plural, name = rest[0], rest[1] if len(rest) > 1 else None
+        if rest[-1] == "portforward":
+            verb, plural = "create", "pods/portforward"
         if f"{verb} {plural}" in self.api.refuse:
             status, message = self.api.refuse[f"{verb} {plural}"]
             return status, _status(status, message)
@@ -146,7 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
             if (plural, body["metadata"]["name"]) in self.api.objects:
                 return 409, _status(409, "already exists")
             if "stringData" in body:
-                body["data"] = body.pop("stringData")
+                texts = body.pop("stringData")
+                body["data"] = {k: base64.b64encode(v.encode()).decode() for k, v in texts.items()}
             return 201, self.api.put(body, plural)
         if name is None:
             items = self.api.listed(plural, query)

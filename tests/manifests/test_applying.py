@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 import yaml
 
 from cluster.connection import ClusterError
-from cluster.kubernetes.applying import down, up
+from cluster.kubernetes.applying import down, up, why
 from cluster.kubernetes.client import Kube, connect
 from cluster.spec import load
 from tests.manifests.fake_api import FakeApi, serving
@@ -79,7 +80,7 @@ def test_tokens_are_made_once_and_differ(api, spec):
     token = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
     password = api.objects["secrets", "acme-redis"]["data"]["password"]
     assert token != password
-    assert len(token) == 64
+    assert len(base64.b64decode(token)) == 64
     up(spec, connect(spec.cluster.provider), print)
     assert api.objects["secrets", "acme-ray-token"]["data"]["auth_token"] == token
 
@@ -140,6 +141,19 @@ def test_what_is_missing_is_said_all_at_once(api, spec_of):
         up(spec, connect(spec.cluster.provider), print)
     assert "key other of Secret hf; Secret none with value" in str(caught.value)
     assert kinds(api) == ["namespaces", "secrets"]
+
+
+def test_the_keys_of_the_storage_are_looked_for_by_their_names(api, spec_of, tmp_path):
+    spec = spec_of(provider=PROVIDER)
+    path = tmp_path / "cluster.yaml"
+    storage = "storage: {url: s3://acme/prod, credentials: {secret: s3}}"
+    path.write_text(path.read_text().replace("storage: s3://acme/prod", storage))
+    spec, kube = load(path), connect(spec.cluster.provider)
+    with pytest.raises(ClusterError, match="Secret s3 with access_key, secret_key"):
+        up(spec, kube, print)
+    keys = {"access_key": "eA==", "secret_key": "eA=="}
+    api.put({"kind": "Secret", "metadata": {"name": "s3"}, "data": keys}, "secrets")
+    assert up(spec, kube, print).changed
 
 
 def test_another_cluster_of_the_name_is_left_alone(api, spec, tmp_path):
@@ -213,7 +227,8 @@ def test_kubeconfigs_that_cannot_be_used(api, spec, tmp_path, monkeypatch):
 
 def test_secrets_are_never_printed(api, spec, capsys):
     up(spec, connect(spec.cluster.provider), print)
-    token = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
+    encoded = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
+    token = base64.b64decode(encoded).decode()
     assert token not in capsys.readouterr().out
     assert token not in json.dumps([line for line in api.requests])
 
@@ -262,3 +277,19 @@ def test_render_prints_exactly_what_up_applies(api, spec, tmp_path, capsys):
     for each in stored.values():
         del each["metadata"]["resourceVersion"]
     assert {(each["kind"], each["metadata"]["name"]): each for each in printed} == stored
+
+
+def test_a_full_queue_is_a_reason_and_so_is_none(api, spec_of):
+    spec = spec_of("pools: [{name: cpu, cpus: 4}]", provider=f"{PROVIDER}, queue: team-a")
+    cluster = {"metadata": {"name": "acme"}, "status": {"state": "suspended"}}
+    kube = connect(spec.cluster.provider)
+    said = "couldn't assign flavors to pod set head: insufficient unused quota for cpu"
+    condition = {"type": "QuotaReserved", "status": "False", "message": said}
+    for name, owner in (("mine", "acme"), ("other", "beta")):
+        owners = [{"kind": "RayCluster", "name": owner}]
+        metadata = {"name": name, "ownerReferences": owners}
+        api.put({"metadata": metadata, "status": {"conditions": [condition]}}, "workloads")
+    assert [str(r)[:30] for r in why(spec, kube, cluster)] == ["mine: the queue is full: no cp"]
+    del api.groups["kueue.x-k8s.io/v1beta1"]
+    with pytest.raises(ClusterError, match="has no Kueue"):  # what was true before is not kept
+        why(spec, connect(spec.cluster.provider), cluster)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 import subprocess
 import textwrap
-from pathlib import Path
 
 import botocore.session
-import moto
 import pytest
 import yaml
 from botocore.validate import ParamValidator
@@ -21,7 +17,7 @@ from cluster.documents import read_document, write_documents
 from cluster.launcher.documents import FILES, launcher_document, launcher_documents
 from cluster.launcher.installation import pins
 from cluster.launcher.startup import environment_command
-from cluster.machines import GIB, kinds, table
+from cluster.machines import GIB, kinds
 from cluster.spec import SpecError, load
 
 CLOUDS = {
@@ -165,13 +161,13 @@ def test_machines_get_the_versions_that_the_tests_ran_with(spec_on):
 def test_secrets_are_sent_as_files_and_stand_nowhere(spec_on):
     spec = spec_on("aws")
     mounts = launcher_document(spec)["file_mounts"]
-    assert mounts["~/.config/slipway/secrets/hf/token"] == "~/.config/slipway/secrets/hf/token"
-    assert mounts["~/.slipway/token"].endswith("/acme/token")
+    assert mounts["~/.slipway/secrets/hf/token"] == "~/.config/slipway/secrets/hf/token"
+    assert mounts["~/.slipway/token"].endswith("/acme-aws/token")
 
 
 def test_the_environment_is_what_the_spec_says(spec_on, tmp_path):
-    (tmp_path / ".config/slipway/secrets/hf").mkdir(parents=True)
-    (tmp_path / ".config/slipway/secrets/hf/token").write_text("hush\n")
+    (tmp_path / ".slipway/secrets/hf").mkdir(parents=True)
+    (tmp_path / ".slipway/secrets/hf/token").write_text("hush\n")
     (tmp_path / ".bashrc").write_text("case $- in *i*) ;; *) return ;; esac\n")
     home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
     command = environment_command(spec_on("aws"))
@@ -186,35 +182,34 @@ def test_the_environment_is_what_the_spec_says(spec_on, tmp_path):
     assert (tmp_path / ".bashrc").read_text().count("slipway") == 1
 
 
-def test_hosts_find_out_their_pool(spec_on, tmp_path):
+def test_hosts_are_nodes_of_their_pool(spec_on):
     document = launcher_document(spec_on("onprem"))
-    assert document["provider"]["worker_ips"] == ["10.77.0.12", "node3"]
-    assert (document["min_workers"], document["max_workers"]) == (1, 2)
+    assert document["provider"]["pools"] == {"gpu": ["node3"], "cpu": ["10.77.0.12"]}
     assert document["auth"]["ssh_proxy_command"] == "nc %h 2222"
-    command = document["setup_commands"][-1]
-    place = tmp_path / "bin"
-    place.mkdir()
-    (place / "hostname").write_text('#!/bin/sh\n[ "$1" = -I ] && echo 10.0.0.9 || echo node3\n')
-    (place / "hostname").chmod(0o755)
-    home = {"HOME": str(tmp_path), "PATH": f"{place}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-c", command], env=home, check=True)
-    found = (tmp_path / ".slipway/arguments").read_text()
-    assert found == "--labels=slipway/pool=gpu --num-gpus=2\n"
+    types = document["available_node_types"]
+    assert types["head"]["resources"] == {"CPU": 0}
+    assert types["gpu"]["resources"] == {"GPU": 2}
+    assert (types["gpu"]["min_workers"], types["gpu"]["max_workers"]) == (0, 1)
+    assert types["cpu"]["labels"] == {"slipway/pool": "cpu"}
+    assert types["cpu"]["resources"] == {
+        "CPU": 16,
+        "memory": 70 * GIB,
+        "object_store_memory": 20 * GIB,
+    }
 
 
-def test_the_table_agrees_with_what_ec2_says_of_its_machines():
-    folder = Path(moto.__file__).parent / "ec2/resources"
-    known = json.loads(gzip.decompress((folder / "instance_types.json.gz").read_bytes()))
-    rows = [row for kind in kinds().values() for row in kind.machines.get("aws", ())]
-    assert rows
-    for machine in rows:
-        said = known[machine.name]
-        assert said["VCpuInfo"]["DefaultVCpus"] == machine.cpus
-        assert said["MemoryInfo"]["SizeInMiB"] == machine.memory_bytes * 1024 // GIB
-        assert said["GpuInfo"]["Gpus"][0]["Count"] == machine.accelerators
-    for name, _, cpus, memory in table()["plain"]["aws"]:
-        assert known[name]["VCpuInfo"]["DefaultVCpus"] == cpus
-        assert known[name]["MemoryInfo"]["SizeInMiB"] == memory * 1024
+def test_more_hosts_than_a_pool_needs_stand_by(spec_on):
+    provider = "{type: onprem, head: a, hosts: [b, c, d]}"
+    document = launcher_document(spec_on(provider, "pools: [{name: cpu, nodes: 2}]"))
+    assert document["provider"]["pools"] == {"cpu": ["b", "c", "d"]}
+    node = document["available_node_types"]["cpu"]
+    assert (node["min_workers"], node["max_workers"], document["max_workers"]) == (2, 2, 2)
+
+
+def test_all_hosts_work_where_there_are_no_pools(spec_on):
+    provider = "{type: onprem, head: a, hosts: [b, c]}"
+    node = launcher_document(spec_on(provider, "head: {}"))["available_node_types"]["hosts"]
+    assert (node["min_workers"], node["max_workers"], node["labels"]) == (2, 2, {})
 
 
 clouds = st.sampled_from(["aws", "gcp", "azure"])

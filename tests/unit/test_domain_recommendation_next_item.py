@@ -7,41 +7,13 @@ import pytest
 import torch
 
 from cluster.local_storage import LocalStorage
-from cluster.spec import parse_model
 from jobs.domains import load, open_domain
-from jobs.domains.recommendation import networks
-from jobs.domains.recommendation.entropy import chunked_entropy
-from jobs.domains.recommendation.networks import leave_out, rank
-from jobs.domains.recommendation.ranking import metrics_of
 from jobs.prepare import prepare
 from jobs.prepared import PreparedData
 from jobs.scoring import joined
+from tests.circle import NUM_ITEMS, NUM_USERS, SASREC, TOWERS, model_of, prepared, write_events
 
 torch.set_num_threads(1)
-NUM_USERS, NUM_ITEMS, CONTEXT = 30, 20, 6
-SMALL = {"width": 16, "context": CONTEXT, "dropout": 0.0}
-SASREC = {"type": "sasrec", "layers": 1, **SMALL}
-TOWERS = {"type": "two-tower", **SMALL}
-TITLES = ["item,title,genres", *(f"{i},Film {i % 7} of {i},g{i % 3}|h" for i in range(25))]
-
-
-def write_events(folder: Path) -> None:
-    """Users who take item after item in one circle, ten each; item 99 is taken once, last."""
-    lines = ["userId,itemId,timestamp"]
-    for user in range(NUM_USERS):
-        taken = [(user * 3 + step) % NUM_ITEMS for step in range(10)]
-        taken[-1] = 99 if user == 4 else taken[-1]
-        lines += [f"{user},{item},{1000 + user + 10 * n}" for n, item in enumerate(taken)]
-    (folder / "events.csv").write_text("\n".join(lines) + "\n")
-    (folder / "titles.csv").write_text("\n".join(TITLES) + "\n")
-
-
-def model_of(folder: Path, network: dict[str, Any], **split: Any) -> Any:
-    source = [str(folder / "events.csv"), str(folder / "titles.csv")]
-    data = {"source": source, "split": split, "tokenizer": {"size": 300}}
-    return parse_model(
-        {"domain": "recommendation", "task": "next-item", "data": data, "network": network}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +23,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLIPWAY_CACHE", str(place / "cache"))
         yield place
-
-
-def prepared(folder: Path, model: Any) -> PreparedData:
-    storage: Any = LocalStorage(folder / "store")
-    return PreparedData(storage, prepare(model, storage, lambda text: None).digest)
 
 
 @pytest.fixture(scope="module", params=[SASREC, TOWERS], ids=["sasrec", "two-tower"])
@@ -80,62 +47,6 @@ def made(request: pytest.FixtureRequest, folder: Path) -> Any:
     return SimpleNamespace(
         domain=domain, network=network, data=data, loaded=loaded, bundle=bundle, loss=loss.item()
     )
-
-
-def test_no_event_is_learned_that_was_kept_back(folder: Path) -> None:
-    data = prepared(folder, model_of(folder, SASREC))
-    splits = {name: data.rows(name) for name in ("train", "validation", "test")}
-    rows = {name: r.slice(0, len(r)) for name, r in splits.items() if r is not None}
-    catalogue = open_domain(model_of(folder, SASREC), data.processor()).catalogue  # type: ignore[attr-defined]
-    for user in range(NUM_USERS):
-        number = catalogue.users.numbers[str(user)]
-        taken = [catalogue.items.numbers[str((user * 3 + step) % NUM_ITEMS)] for step in range(10)]
-        taken[-1] = catalogue.items.numbers["99"] if user == 4 else taken[-1]
-        own = {name: r["user"] == number for name, r in rows.items()}
-        learned = [
-            items[:length].tolist()
-            for items, length in zip(
-                rows["train"]["items"][own["train"]],
-                rows["train"]["items_length"][own["train"]],
-                strict=True,
-            )
-        ]
-        assert sorted(map(tuple, learned)) == sorted(map(tuple, (taken[:2], taken[1:8])))
-        for name, before in (("validation", 8), ("test", 9)):
-            assert rows[name]["items"][own[name]].tolist() == [taken[:before]]
-            assert rows[name]["target"][own[name]].tolist() == [taken[before]]
-    assert catalogue.items.num_trained == NUM_ITEMS
-    assert catalogue.items.numbers["99"] > NUM_ITEMS
-    assert catalogue.counts[:NUM_ITEMS].sum() == NUM_USERS * 8
-    assert data.manifest["trained_items"] == NUM_ITEMS
-
-
-@pytest.mark.parametrize(
-    ("split", "sizes"),
-    [
-        ({"last": 2}, (180, 60, 60)),
-        ({"test": 0.0}, (270, 30, 0)),
-        ({"time": "timestamp", "validation": 0.2, "test": 0.2}, None),
-        ({"by": "userId", "validation": 0.2, "test": 0.2}, (180, 60, 60)),
-    ],
-)
-def test_splits(folder: Path, split: dict[str, Any], sizes: Any) -> None:
-    data = prepared(folder, model_of(folder, SASREC, **split))
-    splits = data.manifest["splits"]
-    events = tuple(splits[name]["events"] for name in ("train", "validation", "test"))
-    assert sum(events) == NUM_USERS * 10
-    if sizes:
-        assert events == sizes
-    rows: Any = data.rows("validation")
-    found = rows.slice(0, len(rows))
-    if "by" in split:
-        trained: Any = data.rows("train")
-        users = set(trained.slice(0, len(trained))["user"].tolist())
-        assert not users & set(found["user"].tolist())
-        assert len(found["user"]) == 6  # the last event of each user who is held back
-    if "time" in split:
-        assert events[1] == pytest.approx(60, abs=10)
-        assert events[2] == pytest.approx(60, abs=10)
 
 
 def test_it_learns_the_circle(made: Any) -> None:
@@ -298,65 +209,6 @@ def test_baselines_are_measured_on_the_same_records(made: Any) -> None:
     assert found["name"] == "item neighbours"
     assert 0 < found["ndcg@10"] <= 1
     assert "popularity ndcg@10" in found
-
-
-def test_entropy_in_chunks_is_that_of_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.domains.recommendation.entropy.MOST_LOGITS", 50)
-    torch.manual_seed(0)
-    parts = [torch.randn(23, 8), torch.randn(20, 8), torch.randn(20)]
-    chunked, plain = ([p.clone().requires_grad_() for p in parts] for _ in range(2))
-    targets = torch.randint(20, (23,))
-    loss = chunked_entropy(*chunked, targets)
-    expected = torch.nn.functional.cross_entropy(plain[0] @ plain[1].T + plain[2], targets)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
-    (loss * 3).backward()
-    (expected * 3).backward()
-    for one, other in zip(chunked, plain, strict=True):
-        assert torch.allclose(one.grad, other.grad, atol=1e-6)  # type: ignore[arg-type]
-    empty = chunked_entropy(chunked[0][:0], *chunked[1:], targets[:0])
-    empty.backward()
-    assert empty.item() == 0
-
-
-def test_samples_teach_what_all_items_would() -> None:
-    """Of states that say nothing, the network learns how frequent each item is."""
-    torch.manual_seed(0)
-    shares = torch.arange(1.0, 21) ** 2 / (torch.arange(1.0, 21) ** 2).sum()
-    shape = networks.Shape("sasrec", 20, 4, 4, 0.0, num_trained=20, samples=5)
-    network = networks.SASRec(shape, (shares * 1e6).long().numpy())
-    optimizer = torch.optim.Adam(network.offsets.parameters(), lr=0.1)
-    for _ in range(300):
-        targets = torch.multinomial(shares, 64, replacement=True) + 1
-        optimizer.zero_grad()
-        network._entropy(torch.zeros(64, 4), targets).backward()
-        optimizer.step()
-    learned = network.offsets.weight[1:, 0].softmax(0).detach()
-    assert (learned - shares).abs().max() < 0.04
-
-
-def test_seen_items_are_never_ranked() -> None:
-    scores = torch.tensor([[5.0, 4.0, 3.0, 2.0]])
-    out = leave_out(scores, torch.tensor([[1, 0, 9, 3]]))
-    assert out.tolist() == [[-np.inf, 4.0, -np.inf, 2.0]]
-    states, vectors = torch.ones(1, 1), scores.T.clone()
-    found = rank(states, vectors, torch.zeros(4), torch.tensor([4]), torch.tensor([[1, 3]]))
-    assert found.rank.tolist() == [1]
-    assert found.top[0, :4].tolist() == [2, 4, 0, 0]
-    missed = rank(states, vectors, torch.zeros(4), torch.tensor([7]), torch.tensor([[1, 3]]))
-    assert missed.rank.tolist() == [4]
-    assert torch.isnan(missed.nats).all()
-
-
-def test_a_large_catalogue_is_sampled() -> None:
-    network = SimpleNamespace(type="sasrec", width=8, context=4, dropout=0.0, layers=1, heads=1)
-    network.samples = None
-    assert networks.shape_of(network, 10**6, 10**6, 0).samples == networks.NUM_SAMPLES
-    assert networks.shape_of(network, 1000, 1000, 0).samples is None
-
-
-def test_metrics_of_nothing() -> None:
-    with pytest.raises(ValueError, match="nothing to score"):
-        metrics_of({"rank": np.zeros(0, np.int64)}, 5)
 
 
 def test_other_data_are_read_by_the_numbers_of_a_saved_model(made: Any, folder: Path) -> None:

@@ -1,4 +1,5 @@
 import io
+import json
 import struct
 import zipfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from jobs.domains import open_preparation
 from jobs.domains.files import DataError
 from jobs.domains.records.record import Bad
 from jobs.domains.speech import espeak
-from jobs.domains.speech.characters import Characters, spoken, written
+from jobs.domains.speech.characters import TEXTS, Characters, spoken, written
 from jobs.domains.speech.features import Mels, log_mels
 from jobs.domains.speech.sounds import Sound, SoundError, decode, encode_wav
 from jobs.domains.speech.transcripts import errors_of, metrics_of
@@ -185,6 +186,27 @@ def test_characters_unseen_in_training_are_counted(tmp_path: Path) -> None:
     assert [split for split, _ in preparation.pack(blocks)] == ["train", "validation"]
     assert preparation.counts()["validation"]['unknown character "é"'] == 1
     assert preparation.counts()["validation"]["rows"] == 1
+
+
+def test_a_list_of_all_that_may_be_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, word in enumerate(("turn_left", "stop")):
+        (tmp_path / "words" / word).mkdir(parents=True)
+        wave = TONE * np.linspace(0.2, 0.3 + 0.1 * place, len(TONE))
+        (tmp_path / "words" / word / "1.wav").write_bytes(encoded(wave))
+    split = "{validation: 0%, test: 0%}"
+    greedy = preparation_of(tmp_path, "words", split=split)
+    known = preparation_of(tmp_path, "words", split=split)
+    known.shape = known.shape.model_copy(update={"decode": "known"})
+    assert known.settings() != greedy.settings()
+    for preparation in (greedy, known):
+        preparation.plan([preparation.inspect(source) for source in preparation.sources()])
+    greedy.fit(tmp_path / "greedy", lambda line: None)
+    assert not (tmp_path / "greedy" / TEXTS).exists()
+    known.fit(tmp_path / "known", lambda line: None)
+    assert json.loads((tmp_path / "known" / TEXTS).read_text()) == ["stop", "turn left"]
+    monkeypatch.setattr("jobs.domains.speech.preparation.MOST_TEXTS", 1)
+    with pytest.raises(DataError, match=r"network.decode: known is for lists of up to 1 "):
+        known.fit(tmp_path / "many", lambda line: None)
 
 
 def test_words_spoken_by_espeak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

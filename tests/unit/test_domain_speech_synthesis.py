@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 from cluster.spec import load
 from cluster.storage import open_storage
@@ -16,7 +17,10 @@ from jobs.domains import open_domain
 from jobs.domains.speech.attention import alignment_of
 from jobs.domains.speech.convolving import Convolutions
 from jobs.domains.speech.features import Mels, log_mels
+from jobs.domains.speech.pictures import GAP, SCALE
 from jobs.domains.speech.sounds import encode_wav
+from jobs.domains.speech.tacotron import REST_FRAMES, Tacotron2Config, Tacotron2ForSynthesis
+from jobs.domains.speech.tacotron_loss import losses_of
 from jobs.domains.speech.vocoder import GriffinLim
 from jobs.prepare import prepare
 from jobs.prepared import PreparedData
@@ -160,6 +164,10 @@ def test_a_report_shows_both_sounds(place: Any, trained: Any) -> None:
     recorded, spoken = domain.show(rows, outcomes)
     assert recorded.wav[:4] == spoken.wav[:4] == b"RIFF"
     assert spoken.png[1:4] == b"PNG"
+    # below each spectrogram is where attention looked, a row a character and one for the end
+    rows_of_points = 20 + GAP + len(recorded.text) + 1
+    for shown in (recorded, spoken):
+        assert Image.open(io.BytesIO(shown.png)).height == SCALE * rows_of_points
     assert domain.worst(outcomes, 3).tolist() == [0]
     assert domain.details(outcomes)
     assert domain.baseline([rows], [rows])["mel_loss"] > 0
@@ -186,3 +194,50 @@ def test_the_vocoder_gives_back_what_it_is_given() -> None:
     found = log_mels(rebuilt[None], torch.tensor([len(rebuilt)]), mels)[0][0][: len(wanted)]
     assert torch.equal(found[5:-5].exp().mean(0).argmax(), wanted[5:-5].exp().mean(0).argmax())
     assert torch.equal(rebuilt, GriffinLim(mels).speak(wanted))
+
+
+def test_the_stop_may_come_in_the_last_tenth_of_a_second() -> None:
+    """A voice that stops then has less loss than one that misses it, or stops before."""
+
+    def loss_of(stops: list[float]) -> float:
+        steps = len(stops)
+        mels = torch.zeros(1, 4 * steps, 3)
+        spoken: Any = SimpleNamespace(
+            before=mels,
+            after=mels,
+            stops=torch.tensor([stops]),
+            attention=torch.zeros(1, steps, 5),
+        )
+        batch = {"mels": mels, "frames": torch.tensor([4 * steps]), "lengths": torch.tensor([5])}
+        return float(losses_of(spoken, batch, 4, 0.0)["loss"])
+
+    never = [-5.0] * 30
+    late = [*never[:-3], 5.0, 5.0, 5.0]  # after the third from last, eight frames are unsaid
+    assert loss_of(late) < 0.1
+    assert loss_of([*never[:-1], 5.0]) > loss_of(late)
+    assert loss_of([*never[:10], 5.0, *never[11:-3], 5.0, 5.0, 5.0]) > loss_of(late)
+    assert loss_of(never) > 2
+
+
+def test_attention_at_rest_on_the_last_character_is_an_end(monkeypatch: Any) -> None:
+    config = Tacotron2Config(5, num_mels=4, width=8, decoder=8, prenet=4, attention=4, reduction=2)
+    network = Tacotron2ForSynthesis(config).eval()
+    torch.nn.init.constant_(network.decoder.stop.bias, -100.0)  # the stop token never comes
+    lengths, places = torch.tensor([3, 6]), iter(range(1000))
+
+    def read_on(query: Any, prepared: Any, memory: Any, seen: Any, mask: Any) -> Any:
+        """A character a step to the end of the shorter text; short of the longer one's end."""
+        at = torch.stack([torch.tensor(next(places)).clamp(max=2), torch.tensor(4)])
+        weights = torch.nn.functional.one_hot(at, mask.shape[1]).to(memory.dtype)
+        return (weights[:, None] @ memory)[:, 0], weights
+
+    monkeypatch.setattr(network.decoder.attention, "forward", read_on)
+    with torch.inference_mode():
+        spoken = network(
+            torch.ones(2, 6, dtype=torch.long),
+            lengths,
+            torch.zeros(2, dtype=torch.long),
+            bounds=torch.tensor([60, 60]),
+        )
+    assert spoken.has_stopped.tolist() == [True, False]
+    assert spoken.frames.tolist() == [2 * 2 + REST_FRAMES, 120]

@@ -51,12 +51,11 @@ class Project:
         document = {"name": "x", "cluster": {"storage": "./store"}, "models": {"m": model}}
         (self.folder / "cluster.yaml").write_text(json.dumps(document))
         self.spec = load(self.folder / "cluster.yaml")
-        found: ModelSpec = self.spec.model("m")
-        return found
+        return self.spec.model("m")  # type: ignore[no-any-return]
 
     def write(self, name: str, rows: list[tuple[str, str]], encoding: str = "utf-8") -> None:
-        lines = ["text,label", *(f"{text},{label}" for text, label in rows)]
-        (self.folder / name).write_text("\n".join(lines) + "\n", encoding)
+        lines = (f"{text},{label}\n" for text, label in [("text", "label"), *rows])
+        (self.folder / name).write_text("".join(lines), encoding)
 
     def open(self, network: dict[str, Any], **data: Any) -> tuple[Any, Any]:
         """The domain over prepared data, and its training rows."""
@@ -160,6 +159,28 @@ def test_answers_do_not_depend_on_padding(project: Project, network: dict[str, A
     assert domain.count(whole) == taken["tokens_length"].sum()
 
 
+def test_the_parts_of_a_network_learn_apart_and_answer_together(project: Project) -> None:
+    project.write("a.csv", ENGLISH_ROWS)
+    domain, rows = project.open(LSTM)
+    network = domain.network().eval()
+    batch = domain.collate(rows["train"].slice(0, 20))
+
+    def gradient() -> torch.Tensor:
+        network.zero_grad()
+        domain.loss(network, batch).backward()
+        return torch.clone(network.classifier.weight.grad)
+
+    before = gradient()
+    torch.nn.init.normal_(network.bag.weights.weight)  # whatever the bag has learned already
+    assert torch.equal(gradient(), before)
+    output = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+    recurrent, bag = output.parts
+    assert torch.equal(output.logits, 0.25 * recurrent + 0.75 * bag)
+    with torch.no_grad():
+        predicted = domain.outcomes(network, batch)["predicted"].tolist()
+    assert predicted == output.logits.argmax(1).tolist() != output.parts[0].argmax(1).tolist()
+
+
 def test_a_version_goes_on_with_its_head_or_a_fresh_one(project: Project) -> None:
     project.write("a.csv", ENGLISH_ROWS)
     folder = project.folder / "bundle"
@@ -222,13 +243,11 @@ def test_what_a_report_shows_and_compares_with(project: Project) -> None:
     train, held = (rows[s].slice(0, 1000) for s in ("train", "validation"))
     baseline = domain.baseline(iter([train]), iter([held]))
     assert baseline["name"] == "TF-IDF and logistic regression"
-    assert baseline["accuracy"] == 1
-    assert baseline["majority_accuracy"] == 0.5
+    assert (baseline["accuracy"], baseline["majority_accuracy"]) == (1, 0.5)
     with torch.no_grad():
         outcomes = domain.outcomes(domain.network().eval(), domain.collate(held))
     places = domain.worst(outcomes, 3)
-    picked = {name: values[places] for name, values in outcomes.items()}
-    shown = domain.show({name: values[places] for name, values in held.items()}, picked)
+    shown = domain.show(*({n: v[places] for n, v in each.items()} for each in (held, outcomes)))
     assert all(", predicted " in record.note and record.text for record in shown)
     assert len(domain.details(outcomes)) == 2
     assert domain.flops(domain.network()) > 6 * 16
@@ -270,13 +289,12 @@ def test_wrong_requests_and_labels(project: Project) -> None:
 
 
 def test_positions_and_other_formats(project: Project) -> None:
-    lines = [f"{label}\t{text}" for text, label in ENGLISH_ROWS]
-    (project.folder / "a.tsv").write_text("\n".join(lines) + "\n")
+    lines = (f"{label}\t{text}\n" for text, label in ENGLISH_ROWS)
+    (project.folder / "a.tsv").write_text("".join(lines))
     domain, rows = project.open(LSTM, source="a.tsv", columns={"label": 0, "text": 1})
     assert len(rows["train"]) + len(rows["validation"]) == pytest.approx(72, abs=2)
     numbers = {"animals": 10, "colours": 9}
     records = [{"body": text, "kind": numbers[label]} for text, label in ENGLISH_ROWS]
     (project.folder / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
-    columns = {"label": "kind", "text": "body"}
-    domain, _ = project.open(LSTM, source="a.jsonl", columns=columns)
+    domain, _ = project.open(LSTM, source="a.jsonl", columns={"label": "kind", "text": "body"})
     assert domain.labels == ["9", "10"]

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jobs.domains import load, open_domain
+from jobs.domains.text.answering import Parameters
 from jobs.domains.text.vocabulary import train_bpe, train_characters
 from jobs.scoring import joined
 
@@ -173,6 +174,9 @@ def test_answers_end_before_a_stop_text(loaded: Any) -> None:
         ({"temperature": "hot"}, "temperature must be a number"),
         ({"top_p": 2}, "top_p must be 0 to 1"),
         ({"seed": 1.5}, "seed must be a whole number"),
+        ({"seed": 1 << 64}, "seed must be -9223372036854775808 to"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens must be a whole number"),
+        ({"top_k": float("inf")}, "top_k must be a whole number"),
         ({"stop": [""]}, "stop must be"),
         ({"beams": 3}, 'unknown parameter "beams"'),
     ],
@@ -195,3 +199,9 @@ def test_characters_count_exactly(tmp_path: Path) -> None:
     assert (sums["tokens"], sums["characters"]) == (CONTEXT, CONTEXT - 1)
     assert sums["text_nats"] < sums["nats"]
     assert domain.metrics(outcomes)["nats_per_character"] == sums["text_nats"] / (CONTEXT - 1)
+
+
+def test_whole_numbers_are_taken_as_json_writes_them() -> None:
+    found = Parameters.parse({"max_new_tokens": 3.0, "top_k": 5.0, "seed": -7.0})
+    assert (found.max_new_tokens, found.top_k, found.seed) == (3, 5, -7)
+    assert all(isinstance(value, int) for value in (found.max_new_tokens, found.top_k, found.seed))

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from deepspeed.runtime.zero.linear import zero3_linear_wrap
 from torch import nn
+from torch.nn import functional
 
 from cluster.spec import TrainSpec
 from jobs.engine import decay_groups, engine_config, layout, set_seed
+from jobs.linear import compute_as_torch
 
 
 def train(**keys: Any) -> TrainSpec:
@@ -40,7 +43,7 @@ def test_a_batch_that_workers_cannot_share() -> None:
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_engine_config(stage: int) -> None:
     spec = train(global_batch=16, micro_batch=2, clip=0.5)
-    config = engine_config(spec, stage, "bf16", layout(spec, 2), 60_000_000)
+    config = engine_config(spec, stage, "bf16", layout(spec, 2), 90_000_000, 60_000_000)
     assert config["train_batch_size"] == 16
     assert config["gradient_accumulation_steps"] == 4
     assert config["gradient_clipping"] == 0.5
@@ -49,6 +52,8 @@ def test_engine_config(stage: int) -> None:
     assert config["zero_optimization"]["stage"] == stage
     assert config["zero_optimization"]["reduce_bucket_size"] == 60_000_000
     assert "offload_optimizer" not in config["zero_optimization"]
+    small = engine_config(spec, stage, "bf16", layout(spec, 2), 1_000_000, 400_000)
+    assert small["zero_optimization"]["reduce_bucket_size"] == 1_000_000
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:
@@ -66,3 +71,17 @@ def test_seeds_differ_by_step_rank_and_micro_batch() -> None:
 
     assert drawn(0, 1, 2, 3) == drawn(0, 1, 2, 3)
     assert len({drawn(0, *key) for key in [(1, 2, 3), (2, 1, 3), (1, 3, 2), (0, 0, 0)]}) == 4
+
+
+def test_linear_layers_at_stage_3_give_what_others_give() -> None:
+    compute_as_torch()
+    torch.manual_seed(0)
+    shapes = ((4, 64, 64), (64, 64), (64,))
+    given = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+    other = [tensor.detach().clone().requires_grad_() for tensor in given]
+    found, wanted = zero3_linear_wrap(*given), functional.linear(*other)
+    assert torch.equal(found, wanted)
+    found.float().square().sum().backward()
+    wanted.float().square().sum().backward()
+    for one, two in zip(given, other, strict=True):
+        torch.testing.assert_close(one.grad, two.grad)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.code import code_revision
 from cluster.request import Request
 from cluster.spec import parse_model
 from cluster.storage import Storage, open_storage
 from jobs.bundles import BundleError, set_alias
+from jobs.forks import Origin, fork_digest
 from jobs.lineage import Node, trace
 from jobs.prepare import prepare
 from jobs.runs import Run, stage_digest
+from jobs.stages import train_digest
 from jobs.verbs.why import why
 from tests.fake_domain import SPEC, put_data, put_version, source_of
 
@@ -122,6 +126,32 @@ def test_pretrained_parents_and_runs(storage: Storage, tmp_path: Path) -> None:
     assert any("base" in problem for problem in trace(storage, "tickets").all_problems())
     with pytest.raises(BundleError, match=r"there is no 'nothing'; models: tickets; runs: base-"):
         trace(storage, "nothing")
+
+
+def test_a_sweep_and_the_checkpoint_that_a_trial_went_on_from(storage: Storage) -> None:
+    spec = parse_model(SPEC)
+    plain = spec.model_dump(mode="json", by_alias=True)
+    code = {"version": "1", "digest": code_revision()["digest"]}
+    put_data(storage, "d" * 64)
+    version = put_version(storage, "d" * 64, spec=plain, code=code)
+    run = Run(storage, version.bundle["run"])
+    origin = Origin("tickets-train-0000", 30)
+    digest = fork_digest(train_digest(spec, "d" * 64), origin)
+    storage.write_json(
+        f"{run.path}/run.json", run.info() | {"digest": digest, "origin": asdict(origin)}
+    )
+    sweep = Run.open(storage, "tickets", "tune", "e" * 64)
+    storage.write_json(f"sweeps/{sweep.id}/log/000000.json", {"event": "sweep"})
+    values = {"network.type": "gpt", "train.optimizer.lr": 0.1}
+    result = {"version": version.number, "trial": 3, "trials": 8, "values": values}
+    sweep.finish(result, sweep.next_attempt({"resumes": None}))
+    node = trace(storage, "tickets@1")
+    [found] = [child for child in node.made_from if child.kind == "sweep"]
+    assert found.name == sweep.id
+    assert (found.facts["trial"], found.facts["values"]) == (3, values)
+    [trained] = [child for child in node.made_from if child.kind == "run"]
+    assert trained.facts["continues"] == "tickets-train-0000 from step 30"
+    assert trained.problems == []
 
 
 def test_verb(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.memory import Estimate, choose_stage, model_states
+from cluster.memory import Estimate, bucket_elements, choose_stage, model_states
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,10 @@ def test_the_lowest_stage_that_fits() -> None:
     assert choose_stage(estimates, 80, 4) == 2
     assert choose_stage(estimates, 1, 4) == 3
     assert choose_stage(estimates, 1, 1) == 0
+
+
+def test_buckets_are_even() -> None:
+    """DeepSpeed refuses others: a network may well have an odd number of parameters."""
+    assert bucket_elements(143_133) == 143_134
+    assert bucket_elements(100, 101) == 102
+    assert bucket_elements(90_000_001) == 50_000_000

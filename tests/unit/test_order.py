@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.order import rows_of_step
+from jobs.order import WINDOW, rows_of_step, rows_of_step_by_length
 
 
 @settings(max_examples=25, deadline=None)
@@ -34,6 +36,37 @@ def test_a_worker_may_ask_for_far_steps_and_large_data() -> None:
     assert rows.shape == (32,)
     assert rows.min() >= 0
     assert rows.max() < 10**10
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 500), st.integers(0, 2**63), st.integers(1, 40), st.integers(0, 3))
+def test_batches_by_length_hold_the_same_rows(
+    num_rows: int, seed: int, global_batch: int, number: int
+) -> None:
+    lengths = np.random.default_rng(0).integers(1, 1000, num_rows)
+    window = max(1, min(WINDOW, num_rows // global_batch))
+    steps = range(number * window, (number + 1) * window)
+
+    def take(step: int) -> np.ndarray:
+        return rows_of_step_by_length(seed, step, global_batch, num_rows, lengths.__getitem__)
+
+    found = [take(step) for step in steps]
+    plain = [rows_of_step(seed, step, global_batch, num_rows) for step in steps]
+    assert np.array_equal(np.sort(np.concatenate(found)), np.sort(np.concatenate(plain)))
+    spans = sorted((lengths[rows].min(), lengths[rows].max()) for rows in found)
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+    assert np.array_equal(take(steps[-1]), found[-1])
+
+
+def test_batches_by_length_come_in_no_order_of_their_length() -> None:
+    lengths = np.random.default_rng(0).permutation(10_000)
+    means = [
+        lengths[rows_of_step_by_length(3, step, 10, 10_000, lengths.__getitem__)].mean()
+        for step in range(4 * WINDOW)
+    ]
+    places = [np.argsort(means[i : i + WINDOW]).tolist() for i in range(0, 4 * WINDOW, WINDOW)]
+    assert len(set(map(str, places))) > 1
+    assert list(range(WINDOW)) not in places
 
 
 def test_no_rows() -> None:

@@ -13,6 +13,8 @@ from cluster.plan import memory_plan, resolved_stage
 from cluster.spec import LSTM, Bert, Spec, load
 from jobs.domains.text.encoders import build_classifier, build_masked
 from jobs.domains.text.networks import llama_inner_width
+from jobs.domains.text.ngrams import learn_ngrams
+from jobs.domains.text.vocabulary import train_wordpiece
 
 
 def spec(folder: Path, train: dict[str, Any], **network: Any) -> Spec:
@@ -57,17 +59,26 @@ def test_encoders_are_counted_exactly(task: str) -> None:
     if task == "masked-lm":
         built: Any = build_masked(model, vocabulary, None)
     else:
-        built = build_classifier(model, vocabulary, ["a", "b", "c"], None)
+        built = build_classifier(model, vocabulary, ["a", "b", "c"], None, Path())
     assert bert_parameters(network, 50, task, 3) == sum(p.numel() for p in built.parameters())
 
 
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_recurrent_networks_are_counted_exactly(bidirectional: bool) -> None:
+@pytest.mark.parametrize(("bidirectional", "classes"), [(True, 2), (False, 70)])
+def test_recurrent_networks_are_counted_exactly(
+    tmp_path: Path, bidirectional: bool, classes: int
+) -> None:
     network: Any = LSTM(type="lstm", layers=2, width=12, bidirectional=bidirectional)
     model: Any = SimpleNamespace(network=network)
-    built: Any = build_classifier(model, SimpleNamespace(size=50, padding=0), ["a", "b"], None)  # type: ignore[arg-type]
-    assert lstm_parameters(network, 50) == sum(p.numel() for p in built.parameters())
-    assert not built.encoder.pairs.weight.any()
+    vocabulary = train_wordpiece(["one two three", "two three"], 50, tmp_path)
+    texts = [(vocabulary.encode(text), 0) for text in ("two three", "two four")]
+    learn_ngrams(vocabulary, lambda: texts, classes, tmp_path)
+    names = [f"{i}" for i in range(classes)]
+    built: Any = build_classifier(model, vocabulary, names, None, tmp_path)
+    size, ngrams = vocabulary.size, built.config.num_ngrams
+    found = sum(p.numel() for p in built.parameters())
+    assert ngrams > 1
+    assert lstm_parameters(network, size, classes, ngrams) == found
+    assert not built.bag.weights.weight.any()
 
 
 def test_a_stage_that_is_named_is_taken(tmp_path: Path) -> None:

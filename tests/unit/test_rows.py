@@ -113,3 +113,4 @@ def test_lists_of_different_lengths_come_padded_with_their_lengths(tmp_path: Pat
     assert taken["tokens_length"].tolist() == [2, 0, 3]
     assert taken["label"].tolist() == [3, 1, 0]
     assert opened.slice(1, 2)["tokens"].shape == (1, 0)
+    assert opened.lengths("tokens", np.asarray([3, 1, 0])).tolist() == [2, 0, 3]

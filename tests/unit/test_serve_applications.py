@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cluster.allocator import KEEP_MEMORY
 from cluster.services import cause
 from cluster.spec import Spec
 from serve.applications import POOL, _place, applications, document
@@ -46,6 +47,7 @@ def test_fractions_of_accelerators_are_asked_for(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, accelerators=0.25)
     options = applications(spec, ["writer"], "/t")[1]["deployments"][0]["ray_actor_options"]
     assert options["num_gpus"] == 0.25
+    assert "runtime_env" not in options
 
 
 def test_elsewhere_a_replica_has_its_processors_and_its_pool(tmp_path: Path) -> None:
@@ -55,6 +57,7 @@ def test_elsewhere_a_replica_has_its_processors_and_its_pool(tmp_path: Path) -> 
     serve = model.serve.model_copy(update={"pool": "gpu"})
     away = SimpleNamespace(cluster=SimpleNamespace(provider=SimpleNamespace(type="ray")))
     options = _place(away, serve)  # type: ignore[arg-type]
+    assert options.pop("runtime_env") == {"env_vars": KEEP_MEMORY}
     assert options == {"num_cpus": 2.0, "num_gpus": 0, "label_selector": {POOL: "gpu"}}
 
 

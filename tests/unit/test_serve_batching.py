@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from serve.batching import Batcher, Waiting, by_length
+from serve.batching import PASS, RELENT_S, Batcher, Waiting, by_length
 from serve.errors import ServiceError
 from tests.fakes import FakeLoaded
 
@@ -80,6 +81,13 @@ def test_one_that_fails_does_not_take_the_others_with_it(make: Make) -> None:
     assert failed.status == 500
 
 
+def test_a_lone_request_that_cannot_be_read_or_computed_says_so(make: Make) -> None:
+    for text, status in (("bad", 422), ("boom", 500)):
+        [error] = run(ask(make(FakeLoaded()), text))
+        assert isinstance(error, ServiceError)
+        assert error.status == status
+
+
 def test_beyond_the_bound_is_refused_at_once(make: Make) -> None:
     async def work() -> list[Any]:
         batcher = make(FakeLoaded(0.05), size=2)
@@ -91,6 +99,25 @@ def test_beyond_the_bound_is_refused_at_once(make: Make) -> None:
     refused = [each for each in found if isinstance(each, ServiceError)]
     assert len(refused) == 2
     assert all(e.status == 503 and int(e.headers["Retry-After"]) >= 1 for e in refused)
+
+
+def test_the_queue_is_short_while_requests_are_refused(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher = make(FakeLoaded(), size=3 * PASS)
+    short = 3 * PASS // 2
+    batcher.under_way = short
+    batcher.admit()  # a burst is let in
+    for under_way in (6 * PASS, short):
+        batcher.under_way = under_way
+        with pytest.raises(ServiceError):
+            batcher.admit()
+    batcher.under_way = short - 1
+    batcher.admit()
+    later = time.monotonic() + RELENT_S
+    monkeypatch.setattr("time.monotonic", lambda: later)
+    batcher.under_way = 6 * PASS - 1
+    batcher.admit()
 
 
 def test_whoever_hung_up_is_not_computed(make: Make) -> None:
@@ -120,3 +147,33 @@ def test_short_texts_do_not_pay_for_long_ones() -> None:
     groups = [[each.length for each in group] for group in by_length(waiting)]
     loop.close()
     assert groups == [[10, 12, 20], [390, 400]]
+
+
+def test_what_does_not_fit_one_pass_is_divided_evenly() -> None:
+    loaded = FakeLoaded()
+    loop = asyncio.new_event_loop()
+    waiting = [
+        Waiting({"inputs": "x"}, loaded.row({"inputs": "x"}), loop.create_future())
+        for _ in range(33)
+    ]
+    loop.close()
+    assert [len(group) for group in by_length(waiting, 16)] == [11, 11, 11]
+    assert [len(group) for group in by_length(waiting, 64)] == [33]
+
+
+def test_each_batch_is_told_with_what_waits_for_the_next() -> None:
+    seen: list[tuple[int, int]] = []
+    decoders, computer = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
+
+    async def work() -> None:
+        told = lambda size, waiting: seen.append((size, waiting))  # noqa: E731
+        batcher = Batcher(FakeLoaded(0.05), 2, 0.0, decoders, computer, told)
+        first = asyncio.create_task(batcher.ask({"inputs": "first"}))
+        await asyncio.sleep(0.02)
+        await ask(batcher, "a", "b", "c")
+        await first
+
+    run(work())
+    decoders.shutdown()
+    computer.shutdown()
+    assert seen == [(1, 3), (2, 1), (1, 0)]

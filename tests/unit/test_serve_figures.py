@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from serve.figures import Collected, Figures
 
 
@@ -22,6 +24,7 @@ def counted(version: str, *answers: tuple[int, float]) -> Figures:
 def test_latencies_and_errors_by_version() -> None:
     own = counted("m@1", *[(200, 3.0)] * 98, (200, 150.0), (503, 1.0), (422, 1.0))
     found = Collected().summary(own.counts)["m@1"]
+    assert time.time() - found.pop("last") < 60
     assert found == {"requests": 101, "errors": 1, "refused": 1, "p50_ms": 5.0, "p99_ms": 200.0}
 
 
@@ -36,3 +39,5 @@ def test_a_replica_that_ended_still_counts_and_none_counts_twice() -> None:
     found = collected.summary({})
     assert (found["m@1"]["requests"], found["m@2"]["errors"]) == (3, 1)
     assert found["m@2"]["p50_ms"] is None
+    assert found["m@1"]["last"]
+    assert found["m@2"]["last"] is None  # it answered nobody

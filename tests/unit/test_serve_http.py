@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from serve.figures import Collected
 from tests.fakes import FakeLoaded, as_app, fake_front
 
 TOKEN = {"Authorization": "Bearer right"}
@@ -200,3 +201,45 @@ def test_routes_of_other_tasks_say_so(labels: TestClient) -> None:
     check_error(labels.post("/v1/audio/transcriptions", json=body), 415)
     files = {"file": ("a.wav", b"x")}
     check_error(labels.post("/v1/audio/transcriptions", files=files, data={"model": "m"}), 422)
+
+
+def test_what_a_version_refuses_counts_as_its_own(tokens: Path) -> None:
+    _, service = fake_front(tokens, FakeLoaded(), TEXT)
+    service.gateway.model = "m"
+    own = TestClient(as_app(service.__call__), headers=TOKEN)
+    for inputs in ("good", "bad", "boom"):
+        own.post("/models/m", json={"inputs": inputs})
+    refused = own.post("/models/m", json={"inputs": "bad"})
+    assert refused.headers["x-model-version"] == "m@1"
+    own.post("/models/m", content=b"{")
+    counts = {n: each["classes"] for n, each in service.gateway.figures.counts.items()}
+    assert counts == {"m@1": {"2xx": 1, "4xx": 2, "5xx": 1}, "m@": {"4xx": 1}}
+    assert set(Collected().summary(service.gateway.figures.counts)) == {"m@1"}
+
+
+def test_overload_is_refused_before_a_body_is_read(tokens: Path) -> None:
+    _, service = fake_front(tokens, FakeLoaded(), TEXT)
+    own = TestClient(as_app(service.__call__), headers=TOKEN)
+    assert own.post("/models/m", json={"inputs": "hi"}).status_code == 200
+    service.replica._batchers[1].under_way = 10**6
+    found = own.post("/models/m", content=b"no json")
+    check_error(found, 503, "overloaded")
+    assert int(found.headers["retry-after"]) >= 1
+    assert found.headers["x-model-version"] == "m@1"
+
+
+def test_an_overload_is_a_line_of_the_log_a_second(
+    tokens: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, service = fake_front(tokens, FakeLoaded(), TEXT)
+    own = TestClient(as_app(service.__call__), headers=TOKEN)
+    assert own.post("/models/m", json={"inputs": "hi"}).status_code == 200
+    service.replica._batchers[1].under_way = 10**6
+    caplog.set_level("INFO", "ray.serve")
+    for _ in range(5):
+        own.post("/models/m", json={"inputs": "hi"})
+    monkeypatch.setattr("serve.gateway.TELL_S", 0.0)
+    own.post("/models/m", json={"inputs": "hi"})
+    lines = [json.loads(record.message) for record in caplog.records]
+    assert [line["refused"] for line in lines if line["status"] == 503] == [1, 5]
+    assert service.gateway.figures.counts["m@1"]["classes"] == {"2xx": 1, "5xx": 6}

@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 
 from serve.errors import ServiceError
-from serve.reading import read_body
+from serve.reading import parse_json, read_body
 from serve.sound import sentences
 
 
@@ -49,6 +49,14 @@ def test_what_is_refused(
     with pytest.raises(ServiceError) as caught:
         read(messages, gap_s, **headers)
     assert caught.value.status == status
+
+
+def test_half_a_character_is_refused_and_a_whole_one_read() -> None:
+    assert parse_json(rb'{"inputs": "\ud83d\ude00"}') == {"inputs": "😀"}
+    for body in (rb'{"inputs": "\ud800"}', rb'{"a": ["\udc00"]}', rb'{"\ud800": 1}'):
+        with pytest.raises(ServiceError, match="surrogate") as caught:
+            parse_json(body)
+        assert caught.value.status == 400
 
 
 def test_texts_are_spoken_by_sentences() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.services import write_tokens
 from serve.errors import ServiceError
-from serve.tokens import TokenFileError, Tokens, first_token, read_clients, write_tokens
+from serve.tokens import TokenFileError, Tokens, first_token, read_clients
 
 
 class Clock:

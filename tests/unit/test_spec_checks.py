@@ -18,9 +18,12 @@ ROWS = [
     ("train: {precision: fp16}", "fp16 needs a GPU"),
     ("train: {zero: {offload: nvme, nvme_path: /x}}", "offload nvme needs a GPU"),
     ("train: {zero: {stage: 0, offload: cpu}}", "offload needs ZeRO stage 1 or higher"),
-    (f"tune: {{scheduler: pbt, {SPACE}}}", "pbt is not available in this version"),
-    (f"tune: {{cost: 5 USD, {SPACE}}}", "is not available in this version; leave it out"),
-    (f"tune: {{warm_start: x, {SPACE}}}", "is not available in this version; leave it out"),
+    ("tune: {scheduler: pbt, space: {network.width: [64, 128]}}", "and none of space can be"),
+    (f"tune: {{scheduler: pbt, trials: 1, {SPACE}}}", "needs 2 at least"),
+    (f"tune: {{scheduler: {{type: pbt, share: 60%}}, {SPACE}}}", "and at most 50%"),
+    (f"tune: {{cost: 5 USD/h, {SPACE}}}", "is a price, not a cost; write one like 50 USD"),
+    ("train: {accelerator_share: 50%}", "there is no accelerator to share"),
+    ("train: {accelerator_share: 0%}", "must be more than 0%"),
     ("train: {pool: gpu}", 'no pool "gpu"; the cluster has no pools'),
     ("train: {checkpoint: {keep: 0}}", "0 must be at least 1"),
     ("train: {compile: 'yes'}", "is not true or false"),
@@ -44,6 +47,26 @@ ROWS = [
     ("tune: {space: {network.type: [gpt, lstm]}}", "network lstm is not available"),
     ("tune: {space: {train.seed: {int: 1..2, when: {network.tpe: gpt}}}}", "is not in space"),
     ("tune: {space: {serve.replicas: [1]}}", "cannot be searched"),
+    ("tune: {space: {train.workers: [1, 2]}}", "all trials would be one"),
+    (
+        "tune: {space: {train.seed: {int: 1..2, when: {train.clip: 0.5}},"
+        " train.clip: {uniform: [0.1, 1.0]}}}",
+        "is a range, which is never just 0.5",
+    ),
+    (
+        "tune: {space: {train.seed: {int: 1..2, when: {network.style: gpt2, train.clip: 1.0}},"
+        " network.style: [gpt2, llama],"
+        " train.clip: {choice: [0.5, 1.0], when: {network.style: llama}}}}",
+        'can never hold: "network.style" would have to have two values at once',
+    ),
+    (
+        "tune: {space: {train.global_batch: {int: 16..64}}}\ntrain: {workers: 2}",
+        "2 workers cannot share every batch of a range",
+    ),
+    (
+        "tune: {space: {train.global_batch: [16, 17]}}\ntrain: {workers: 2}",
+        "17 records cannot be shared evenly by 2 workers",
+    ),
 ]
 CLUSTERS = [
     (
@@ -112,6 +135,14 @@ def test_more_workers_than_accelerators(tmp_path):
     pools = "{pools: [{name: p, nodes: 0..2, accelerators: [H100:4, H200:2]}, {name: c, cpus: 99}]}"
     (problem,) = problems(tmp_path, "train: {workers: 16}", pools)
     assert "16 workers, but the cluster has room for 8 at most" in problem.message
+
+
+def test_workers_of_one_training_that_would_share_an_accelerator(tmp_path):
+    pools = "{pools: [{name: p, accelerators: H100:4}]}"
+    keys = "train: {workers: 2, accelerator_share: 50%}"
+    (problem,) = problems(tmp_path, keys, pools)
+    assert "need an accelerator each" in problem.message
+    assert problems(tmp_path, "train: {accelerator_share: 50%}", pools) == []
 
 
 def test_a_stage_that_the_network_cannot_run(tmp_path, monkeypatch):

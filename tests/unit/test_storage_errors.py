@@ -53,6 +53,7 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 class Answering(BaseHTTPRequestHandler):
     """Answers everything with one status and one S3 error code."""
 
+    protocol_version = "HTTP/1.1"  # 1.0 leaves a client that expects "100 Continue" without it
     status, code = 200, ""
 
     def answer(self) -> None:
@@ -61,6 +62,7 @@ class Answering(BaseHTTPRequestHandler):
         self.send_response(self.status)
         self.send_header("content-length", str(len(body)))
         self.send_header("etag", '"0"')
+        self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -260,6 +262,7 @@ def test_lost_answer_does_not_lose_the_race(s3_address: Any) -> None:
             self.send_response(200)
             self.send_header("content-length", str(len(self.stored[0])))
             self.send_header("etag", '"0"')
+            self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(self.stored[0])
 

@@ -72,7 +72,10 @@ def test_a_logarithmic_range_is_even_over_magnitudes() -> None:
 def test_a_grid_is_every_point_once() -> None:
     space = {k: SPACE[k] for k in ("network.style", "network.layers")}
     tune = tune_of("grid", space)
-    points = [suggest(tune, n, History(), False) for n in range(5)]
+    history, points = History(), []
+    for number in range(5):
+        points.append(suggest(tune, number, history, False))
+        history.add({"event": "trial", "trial": number, "values": points[-1] or {}})
     assert points == [
         {"network.style": "gpt2"},
         *({"network.style": "llama", "network.layers": n} for n in (1, 2, 3)),

@@ -15,6 +15,7 @@ def test_inputs_are_texts_files_or_json(tmp_path: Path) -> None:
     assert read_input("text", str(picture)) == str(picture)
     assert read_input("speech", "three words of") == "three words of"
     assert read_input("recommendation", '{"user": 7}') == {"user": 7}
+    assert read_input("recommendation", "{history: [os, sys]}") == {"history": ["os", "sys"]}
     with pytest.raises(WrongRequestError, match="no such file"):
         read_input("vision", "cat.png")
     with pytest.raises(WrongRequestError, match="no JSON"):

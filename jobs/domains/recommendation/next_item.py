@@ -41,6 +41,7 @@ class NextItem:
 
     unit = "items"
     labels = None
+    batched_by = None
 
     def __init__(self, model: ModelSpec, processor: Path) -> None:
         self.model = model

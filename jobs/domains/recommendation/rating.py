@@ -40,6 +40,7 @@ class Rating:
 
     unit = "ratings"
     labels = None
+    batched_by = None
 
     def __init__(self, model: ModelSpec, processor: Path) -> None:
         self.model = model

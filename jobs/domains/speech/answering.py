@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jobs.domains import Columns
-from jobs.domains.speech.characters import Characters
-from jobs.domains.speech.decoding import greedy
-from jobs.domains.speech.hearing import open_hearing
+from jobs.domains.speech.decoding import Decoder
+from jobs.domains.speech.hearing import Hearing, Samples, Spectrograms, open_hearing
 from jobs.domains.speech.padding import joined_rows
 from jobs.domains.speech.sounds import MAX_BYTES, Sound, SoundError, decode
 
@@ -23,11 +22,11 @@ from jobs.domains.speech.sounds import MAX_BYTES, Sound, SoundError, decode
 class RecognitionAnswers:
     """What is said in recordings; the bytes of a WAV, FLAC, OGG or MP3 file each."""
 
-    def __init__(self, network: nn.Module, folder: Path) -> None:
+    def __init__(self, network: nn.Module, folder: Path, hearing: Hearing | None = None) -> None:
         self.network = network
         self.sound = Sound.load(folder)
-        self.characters = Characters.load(folder)
-        self.hearing = open_hearing(folder)
+        self.decoder = Decoder.load(folder)
+        self.hearing = hearing or open_hearing(folder)
 
     def row(self, request: Mapping[str, Any]) -> Columns:
         """{"inputs": bytes, or their base64} to samples, [1, time]."""
@@ -44,8 +43,13 @@ class RecognitionAnswers:
         """{"text"} of each recording, heard together."""
         values, lengths = self.hearing.hear(joined_rows(rows))
         device = next(self.network.parameters()).device
-        logits, steps = self.hearing.logits(self.network, values.to(device), lengths.to(device))
-        return [{"text": text} for text in greedy(logits.float(), steps, self.characters)]
+        return [{"text": text} for text in self.texts(values.to(device), lengths.to(device))]
+
+    def texts(self, values: Tensor, lengths: Tensor) -> list[str]:
+        """What is said in recordings as the network hears them."""
+        assert isinstance(self.hearing, Spectrograms | Samples)
+        logits, steps = self.hearing.logits(self.network, values, lengths)
+        return self.decoder.texts_of(logits.float(), steps)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """{"inputs": bytes, or their base64} to {"text"}."""

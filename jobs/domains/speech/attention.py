@@ -83,4 +83,4 @@ def alignment_of(weights: Tensor, characters: int) -> float:
 LEAP = 4
 """Some letters are not heard, and a step may speak several: leaps of so many are reading on."""
 DIAGONAL = 0.8
-"""A sentence of at least this alignment, and ended by its stop token, was read in order."""
+"""A sentence of at least this alignment, and ended by itself, was read in order."""

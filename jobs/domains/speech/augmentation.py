@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from jobs.domains.speech.features import Mels, places_of
 
 LOUDEST_NOISE_DB, SOFTEST_NOISE_DB = 8.0, 40.0
 """Noise is softer than the recording by so much."""
@@ -28,6 +31,18 @@ def vary_waves(
     for row, into in zip(varied, padded, strict=True):
         into[: len(row)] = row
     return {**rows, "audio": padded, "audio_length": lengths}
+
+
+def warp(values: Tensor, share: float, mels: Mels, generator: np.random.Generator) -> Tensor:
+    """Log-mels [batch, frames, mels] whose frequencies are each record's own multiple of what they
+    were, by up to `share`: the resonances of longer and shorter vocal tracts, at the same pitch and
+    speed (Jaitly and Hinton, 2013, "Vocal tract length perturbation")."""
+    factors = 1 + share * generator.uniform(-1, 1, len(values))
+    places = torch.from_numpy(places_of(mels, factors)).to(values.device)
+    low = places.floor().long().clamp(max=mels.num_mels - 2)
+    beyond = (places - low).to(values.dtype)[:, None]
+    below, above = (values.gather(2, (low + i)[:, None].expand_as(values)) for i in range(2))
+    return below + (above - below) * beyond
 
 
 def hide(values: Tensor, frames: Tensor, share: float, generator: np.random.Generator) -> Tensor:

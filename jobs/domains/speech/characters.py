@@ -13,6 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 FILE = "characters.json"
+TEXTS = "texts.json"
+"""All that may be heard, where it is a list."""
 FIRST = 2
 """Numbers below are 0, nothing (CTC's blank, padding), and 1, the end of a text."""
 NOTHING, END = 0, 1

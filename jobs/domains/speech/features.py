@@ -101,6 +101,17 @@ def filters(mels: Mels) -> NDArray[np.float32]:
     return triangles.astype(np.float32)
 
 
+def places_of(mels: Mels, factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where each band's middle frequency, times each factor [n], lies among the bands' own middles:
+    0 to mels - 1, [n, mels]."""
+    ends = _to_mel(np.asarray([mels.low, mels.high]))
+    middles = np.linspace(ends[0], ends[1], mels.num_mels + 2)[1:-1]
+    moved = _to_mel(_to_hz(middles)[None] * factors[:, None])
+    places = (moved - middles[0]) / (middles[1] - middles[0])
+    found: NDArray[np.float64] = np.clip(places, 0, mels.num_mels - 1)
+    return found
+
+
 def _to_mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
     """Linear to 1 kHz, logarithmic above (Slaney, 1998, "Auditory Toolbox")."""
     above = LINEAR_MELS + np.log(np.maximum(hertz, LINEAR_HZ) / LINEAR_HZ) / LOG_STEP

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from jobs.domains.speech.features import Mels, log_mels, mask_of, waves_of
 from jobs.domains.speech.pretrained import is_normalised
 from jobs.domains.speech.sounds import Sound
 
+if TYPE_CHECKING:
+    from cluster.spec.train import Augment
+
 FRAMES_PER_S = 100
 
 
@@ -25,13 +28,10 @@ class Hearing(Protocol):
     def hear(self, rows: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor]:
         """What the network takes of rows' `audio`, [batch, time, ...], and the lengths [batch]."""
 
-    def hide(
-        self, values: Tensor, lengths: Tensor, share: float, generator: np.random.Generator
+    def vary(
+        self, values: Tensor, lengths: Tensor, augment: Augment, generator: np.random.Generator
     ) -> Tensor:
-        """Parts of it hidden, for training."""
-
-    def logits(self, network: Any, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [batch, steps, characters] and the steps of each [batch]."""
+        """It as training hears it: from other mouths, parts of it hidden."""
 
     def num_frames(self, lengths: Tensor) -> Tensor:
         """Lengths in hundredths of a second."""
@@ -43,6 +43,13 @@ class Hearing(Protocol):
         """A spectrogram [mels, frames] to look at."""
 
 
+class CharacterHearing(Hearing, Protocol):
+    """Of networks that write characters by CTC."""
+
+    def logits(self, network: Any, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [batch, steps, characters] and the steps of each [batch]."""
+
+
 class Spectrograms:
     """Log-mels, for our own networks."""
 
@@ -52,10 +59,11 @@ class Spectrograms:
     def hear(self, rows: Mapping[str, NDArray[Any]]) -> tuple[Tensor, Tensor]:
         return log_mels(*waves_of(rows), self.mels)
 
-    def hide(
-        self, values: Tensor, lengths: Tensor, share: float, generator: np.random.Generator
+    def vary(
+        self, values: Tensor, lengths: Tensor, augment: Augment, generator: np.random.Generator
     ) -> Tensor:
-        return augmentation.hide(values, lengths, share, generator)
+        warped = augmentation.warp(values, augment.warp, self.mels, generator)
+        return augmentation.hide(warped, lengths, augment.mask, generator)
 
     def logits(self, network: Any, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         found: tuple[Tensor, Tensor] = network(values, lengths)
@@ -87,10 +95,10 @@ class Samples:
         variance = (centred**2).sum(1, keepdim=True) / count
         return centred / (variance + 1e-7).sqrt(), lengths
 
-    def hide(
-        self, values: Tensor, lengths: Tensor, share: float, generator: np.random.Generator
+    def vary(
+        self, values: Tensor, lengths: Tensor, augment: Augment, generator: np.random.Generator
     ) -> Tensor:
-        return augmentation.silence(values, lengths, share, generator)
+        return augmentation.silence(values, lengths, augment.mask, generator)
 
     def logits(self, network: Any, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         inner = getattr(network, "module", network)
@@ -128,7 +136,7 @@ def _hears_padding(network: Any) -> bool:
     return bool(is_group and not network.training and not is_divided)
 
 
-def open_hearing(processor: Path) -> Hearing:
+def open_hearing(processor: Path) -> CharacterHearing:
     """Spectrograms where the processor's folder holds their sizes, else samples."""
     if (processor / features.FILE).is_file():
         return Spectrograms(Mels.load(processor))

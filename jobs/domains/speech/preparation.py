@@ -24,9 +24,9 @@ from jobs.domains.files import DataError, Source
 from jobs.domains.records.preparation import RecordPreparation
 from jobs.domains.records.record import Bad, Record
 from jobs.domains.speech import readers
-from jobs.domains.speech.characters import Characters, column, spoken, written
+from jobs.domains.speech.characters import TEXTS, Characters, column, spoken, written
 from jobs.domains.speech.features import Mels
-from jobs.domains.speech.pretrained import copy_processor, known_processor, source_of
+from jobs.domains.speech.pretrained import Known, copy_processor, known_processor, source_of
 from jobs.domains.speech.sounds import Sound, SoundError, decode
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = readers.SUFFIXES
 SPEAKERS = "speakers.json"
+MOST_TEXTS = 1_000
+"""A list of all that may be heard has so many texts at most."""
 FRAMES_S = {"recognition": (0.025, 0.010), "synthesis": (0.050, 0.0125)}
 """Window and hop: those of recognisers, and of Tacotron 2 (arXiv:1712.05884, section 2.1)."""
 
@@ -55,6 +57,7 @@ class SpeechPreparation(RecordPreparation):
         self.known = known_processor(source) if source is not None else None
         audio = model.data.audio
         rate = self.known.rate if self.known is not None else audio.rate
+        _check_length(self.known, audio.longest)
         self.sound = Sound(rate, audio.longest, audio.trim, audio.loudness)
         self.plain = spoken if self.task == "recognition" else written
         self.characters: Characters | None = None
@@ -75,7 +78,13 @@ class SpeechPreparation(RecordPreparation):
     def task_settings(self) -> dict[str, Any]:
         mels = None if self.known is not None else asdict(self._mels())
         known = self.known.digest if self.known is not None else None
-        return {"sound": asdict(self.sound), "mels": mels, "processor": known}
+        settings = {"sound": asdict(self.sound), "mels": mels, "processor": known}
+        return settings | ({"decode": "known"} if self.is_list else {})
+
+    @property
+    def is_list(self) -> bool:
+        """Whether nothing but the training part's texts may be heard."""
+        return getattr(self.shape, "decode", None) == "known"
 
     def learn(
         self,
@@ -86,11 +95,13 @@ class SpeechPreparation(RecordPreparation):
         self.sound.save(folder)
         self._only_texts = True
         try:
-            speakers, texts = self._learned(records())
+            speakers, texts, characters = self._learned(records())
         finally:
             self._only_texts = False
         (folder / SPEAKERS).write_text(json.dumps(speakers, ensure_ascii=False), "utf-8")
-        self.characters = Characters.learn(texts)
+        if self.is_list:
+            _save_texts(texts, folder)
+        self.characters = Characters.learn(characters)
         if self.known is not None:
             self.characters = copy_processor(self.known, folder, self.characters)
             return
@@ -128,14 +139,17 @@ class SpeechPreparation(RecordPreparation):
             return Bad(str(error), record.place)
         return replace(record, content=samples.tobytes(), extra=extra)
 
-    def _learned(self, records: Iterable[Record]) -> tuple[list[str], set[str]]:
-        """Speakers and characters of the training records."""
+    def _learned(self, records: Iterable[Record]) -> tuple[list[str], set[str], set[str]]:
+        """Speakers and characters of the training records, and their texts if these are a list."""
         speakers: set[str] = set()
         texts: set[str] = set()
+        characters: set[str] = set()
         for record in records:
             speakers.add(record.extra.get("speaker", ""))
-            texts.update(record.extra["text"])
-        return sorted(speakers), texts
+            characters.update(record.extra["text"])
+            if self.is_list and len(texts) <= MOST_TEXTS:
+                texts.add(record.extra["text"])
+        return sorted(speakers), texts, characters
 
     def _noted(self, rows: pa.RecordBatch) -> dict[str, int]:
         """For the manifest: seconds, and characters that no training text has, by name."""
@@ -146,6 +160,23 @@ class SpeechPreparation(RecordPreparation):
             unknown = self.characters.unknown("".join(map(chr, text)))
             found.update(f'unknown character "{character}"' for character in unknown)
         return dict(found)
+
+
+def _save_texts(texts: set[str], folder: Path) -> None:
+    if len(texts) > MOST_TEXTS:
+        raise DataError(
+            f"network.decode: known is for lists of up to {MOST_TEXTS:,} different texts, and the "
+            "training part has more; set network.decode to greedy"
+        )
+    (folder / TEXTS).write_text(json.dumps(sorted(texts), ensure_ascii=False), "utf-8")
+
+
+def _check_length(known: Known | None, longest_s: float) -> None:
+    if known is not None and known.longest_s is not None and longest_s > known.longest_s:
+        raise DataError(
+            f"data.audio.longest: {longest_s:g} s is more than the {known.longest_s:g} s that "
+            "network.pretrained can hear; lower it, and longer recordings are left out"
+        )
 
 
 def _bytes(record: Record) -> bytes:

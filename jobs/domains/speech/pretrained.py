@@ -15,12 +15,16 @@ from typing import Any
 from jobs.domains.speech.characters import Characters
 
 PREPROCESSOR, VOCABULARY = "preprocessor_config.json", "vocab.json"
-FILES = (PREPROCESSOR, VOCABULARY, "tokenizer_config.json", "special_tokens_map.json")
+FILES = (PREPROCESSOR, VOCABULARY, "tokenizer_config.json", "special_tokens_map.json",
+         "tokenizer.json", "merges.txt", "normalizer.json", "added_tokens.json")  # fmt: skip
 SPACES = {"|": " "}
 """What stands between words in the vocabularies of wav2vec 2.0."""
 CTC_TYPES = ("wav2vec2", "wav2vec2-conformer", "hubert", "wavlm", "data2vec-audio", "unispeech",
              "unispeech-sat", "sew", "sew-d")  # fmt: skip
 """Networks that hear samples and write characters by CTC."""
+WHISPER = "whisper"
+"""Networks that hear half a minute and write tokens."""
+EXTRACTOR, HALF_MINUTE_S = "WhisperFeatureExtractor", 30.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Known:
     """None where it has no head of its own yet."""
     digest: str
     """SHA-256 of the files that say so."""
+    longest_s: float | None = None
+    """The longest recording that it can hear; None: any."""
 
 
 def source_of(network: Any, folder: Path | None) -> str | None:
@@ -49,10 +55,10 @@ def known_processor(source: str) -> Known:
     """ValueError where there is no network, or one of another kind."""
     folder, config = folder_of(source), config_of(source)
     kind = config.get("model_type")
-    if kind not in CTC_TYPES:
+    if kind not in (*CTC_TYPES, WHISPER):
         raise ValueError(
             f"network.pretrained {source}: {kind} is not available for speech recognition in this "
-            f"version; available: {', '.join(CTC_TYPES)}"
+            f"version; available: {', '.join((*CTC_TYPES, WHISPER))}"
         )
     heard = _content(folder, PREPROCESSOR) or {}
     present = [folder / name for name in FILES if (folder / name).is_file()]
@@ -61,8 +67,9 @@ def known_processor(source: str) -> Known:
         folder,
         int(heard.get("sampling_rate", 16_000)),
         bool(heard.get("do_normalize", True)),
-        _characters(_content(folder, VOCABULARY), config),
+        None if kind == WHISPER else _characters(_content(folder, VOCABULARY), config),
         hashlib.sha256(content).hexdigest(),
+        float(heard.get("chunk_length", HALF_MINUTE_S)) if kind == WHISPER else None,
     )
 
 
@@ -91,6 +98,12 @@ def copy_processor(known: Known, folder: Path, learned: Characters) -> Character
 def is_normalised(folder: Path) -> bool:
     """What the processor's folder says; see `Known`."""
     return bool((_content(folder, PREPROCESSOR) or {}).get("do_normalize", True))
+
+
+def is_whisper(folder: Path) -> bool:
+    """Whether a processor's folder is that of a Whisper."""
+    kind = (_content(folder, PREPROCESSOR) or {}).get("feature_extractor_type")
+    return kind == EXTRACTOR
 
 
 def _characters(vocabulary: dict[str, int] | None, config: dict[str, Any]) -> Characters | None:

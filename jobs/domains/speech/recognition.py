@@ -21,10 +21,11 @@ from jobs.domains.details import Detail, Shown
 from jobs.domains.speech.answering import RecognitionAnswers
 from jobs.domains.speech.augmentation import vary_waves
 from jobs.domains.speech.characters import Characters, texts_of
-from jobs.domains.speech.decoding import greedy
-from jobs.domains.speech.hearing import Hearing, open_hearing
+from jobs.domains.speech.decoding import Decoder
+from jobs.domains.speech.hearing import Hearing, Samples, Spectrograms, open_hearing
 from jobs.domains.speech.networks import build_recogniser, load_recogniser
 from jobs.domains.speech.pictures import stacked
+from jobs.domains.speech.pretrained import is_whisper
 from jobs.domains.speech.reading import read_rows
 from jobs.domains.speech.sounds import Sound, encode_wav
 from jobs.domains.speech.spectra import nearest_words
@@ -40,15 +41,23 @@ class Recognition:
 
     unit = "frames"
     labels = None
+    batched_by = "audio"
 
-    def __init__(self, model: ModelSpec, processor: Path, pretrained: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelSpec,
+        processor: Path,
+        pretrained: Path | None = None,
+        hearing: Hearing | None = None,
+    ) -> None:
         self.model = model
         self.processor = processor
         self.pretrained = pretrained
         self.augment = model.train.augment
         self.sound = Sound.load(processor)
-        self.characters = Characters.load(processor)
-        self.hearing: Hearing = open_hearing(processor)
+        self.decoder = Decoder.load(processor)
+        self.characters: Characters = self.decoder.characters
+        self.hearing: Hearing = hearing or open_hearing(processor)
 
     def network(self) -> nn.Module:
         """The network of the spec, freshly initialised, or the pretrained one."""
@@ -59,7 +68,7 @@ class Recognition:
     ) -> dict[str, Tensor]:
         """What the network hears (`input_values`, `lengths`), and what was said.
 
-        `targets`, int64 [batch, longest], holds known characters, as many as `target_lengths`;
+        `targets`, int64 [batch, longest], holds what is written, as much as `target_lengths`;
         `text` and `speaker` are the rows' own code points.
         """
         held = dict(rows)
@@ -68,10 +77,10 @@ class Recognition:
             held = vary_waves(held, self.augment.speed, self.augment.noise, generator)
         values, lengths = self.hearing.hear(held)
         if seed is not None:
-            values = self.hearing.hide(values, lengths, self.augment.mask, generator)
-        encoded = [self.characters.encode(text) for text in texts_of(rows["text"])]
+            values = self.hearing.vary(values, lengths, self.augment, generator)
+        encoded = [self.encode(text) for text in texts_of(rows["text"])]
         sizes = torch.tensor([len(numbers) for numbers in encoded])
-        targets = torch.full((len(encoded), max(1, int(sizes.max()))), self.characters.nothing)
+        targets = torch.full((len(encoded), max(1, int(sizes.max()))), self.filler)
         for numbers, into in zip(encoded, targets, strict=True):
             into[: len(numbers)] = torch.tensor(numbers)
         return {
@@ -83,18 +92,31 @@ class Recognition:
             "speaker": torch.from_numpy(rows["speaker"].astype(np.int64)),
         }
 
+    def encode(self, text: str) -> list[int]:
+        """What the network writes, as numbers: the known characters."""
+        return self.characters.encode(text)
+
+    @property
+    def filler(self) -> int:
+        """What texts as numbers are filled up with."""
+        return self.characters.nothing
+
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Nats per character by CTC, the mean of the records, scalar, fp32."""
         return self._nats(*self._heard(network, batch), batch).mean()
 
     def outcomes(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Outcomes:
         """Of each record what was said and heard, edits by words and characters, and nats."""
-        logits, steps = self._heard(network, batch)
-        heard = greedy(logits, steps, self.characters)
+        heard, nats = self.written(network, batch)
         found = errors_of(texts_of(batch["text"].cpu().numpy()), heard)
         speakers = texts_of(batch["speaker"].cpu().numpy())
-        nats = self._nats(logits, steps, batch).double().cpu().numpy()
-        return found | {"speaker": np.asarray(speakers, np.str_), "nats": nats}
+        named = {"speaker": np.asarray(speakers, np.str_), "nats": nats.double().cpu().numpy()}
+        return found | named
+
+    def written(self, network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
+        """The texts that the network writes, and its nats for those that were said, [batch]."""
+        logits, steps = self._heard(network, batch)
+        return self.decoder.texts_of(logits, steps), self._nats(logits, steps, batch)
 
     def metrics(self, outcomes: Outcomes) -> dict[str, float]:
         """wer, cer and loss (nats per character)."""
@@ -153,6 +175,7 @@ class Recognition:
 
     def _heard(self, network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits [batch, steps, characters] in fp32, and the steps of each."""
+        assert isinstance(self.hearing, Spectrograms | Samples)
         logits, steps = self.hearing.logits(network, batch["input_values"], batch["lengths"])
         return logits.float(), steps
 
@@ -172,10 +195,18 @@ class Recognition:
 
 
 def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = None) -> Recognition:
+    if is_whisper(processor):
+        from jobs.domains.speech.transcription import Transcription
+
+        return Transcription(model, processor, pretrained)
     return Recognition(model, processor, pretrained)
 
 
 def load(folder: Path, device: str = "cpu") -> RecognitionAnswers:
     """A saved network for answering, in its saved precision."""
+    if is_whisper(folder):
+        from jobs.domains.speech.transcription import load_transcription
+
+        return load_transcription(folder, device)
     network = load_recogniser(str(folder))[0].to(device).eval()
     return RecognitionAnswers(network, folder)

@@ -100,7 +100,7 @@ def _read(content: bytes, sound: Sound) -> tuple[NDArray[np.float32], int]:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             rate = int(file.samplerate)
             if not RATES[0] <= rate <= RATES[1]:
-                raise SoundError(f"an impossible rate ({rate} Hz)")
+                raise SoundError("an impossible rate (none of 1 to 400 kHz)")
             most = int(MOST_SILENCE * sound.longest_s * rate)
             if file.frames > most:
                 raise SoundError(f"longer than {sound.longest_s:g} s")

@@ -27,6 +27,7 @@ from jobs.domains.speech.reading import read_rows
 from jobs.domains.speech.scripts import Scripts
 from jobs.domains.speech.sounds import encode_wav
 from jobs.domains.speech.speaking import SynthesisAnswers
+from jobs.domains.speech.tacotron import Spoken
 from jobs.domains.speech.tacotron_loss import losses_of
 from jobs.domains.speech.vocoder import GriffinLim, Vocoder
 from jobs.domains.speech.voices import details_of, metrics_of, notes_of, worst_of
@@ -41,6 +42,7 @@ class Synthesis:
 
     unit = "frames"
     labels = None
+    batched_by = "audio"
 
     def __init__(self, model: ModelSpec, processor: Path, pretrained: Path | None = None) -> None:
         self.model = model
@@ -116,30 +118,41 @@ class Synthesis:
     @torch.no_grad()
     def show(self, rows: Columns, outcomes: Outcomes) -> list[Shown]:
         """Each recording, then the same sentence by the network that `outcomes` scored last:
-        sound, spectrogram, and where attention looked (characters from below, time to the right).
+        sound, spectrogram, and where attention looked (characters from below, time to the right);
+        beside the recording, where it looks when it follows that.
         """
         batch, rate = self.collate(rows), self.mels.rate
         texts, notes = texts_of(rows["text"]), notes_of(outcomes)
-        shown: list[Shown] = []
-        spoken = None
+        followed = spoken = None
         if self._scored is not None:
             device = next(self._scored.parameters()).device
             moved = {name: values.to(device) for name, values in batch.items()}
+            followed = self._follow(self._scored, moved)
             spoken = self.scripts.speak(self._scored, moved)
+        shown: list[Shown] = []
         for place, text in enumerate(texts):
             samples = rows["audio"][place][: int(rows["audio_length"][place])]
+            size = int(batch["lengths"][place])
             mels = batch["mels"][place, : int(batch["frames"][place])]
-            picture = stacked([mels.T.numpy()])
+            picture = stacked([mels.T.numpy(), *self._looked(followed, place, size)])
             shown.append(Shown(text, picture, encode_wav(samples, rate), "as recorded"))
             if spoken is not None:
                 made = spoken.after[place, : int(spoken.frames[place])].cpu()
-                steps = -(-int(spoken.frames[place]) // self.shape.reduction)
-                looked = spoken.attention[place, :steps, : int(batch["lengths"][place])]
-                wide = looked.repeat_interleave(self.shape.reduction, 0).cpu()
-                picture = stacked([made.T.numpy(), wide.T.numpy()])
+                picture = stacked([made.T.numpy(), *self._looked(spoken, place, size)])
                 wav = encode_wav(self.vocoder.speak(made).numpy(), rate)
                 shown.append(Shown(text, picture, wav, notes[place]))
         return shown
+
+    def _looked(self, spoken: Spoken | None, place: int, size: int) -> list[NDArray[np.float32]]:
+        """Attention of one sentence, [characters, frames], where there is any."""
+        if spoken is None:
+            return []
+        frames = int(spoken.frames[place])
+        steps = -(-frames // self.shape.reduction)
+        looked = spoken.attention[place, :steps, :size].cpu()
+        wide = looked.repeat_interleave(self.shape.reduction, 0)[:frames]
+        found: NDArray[np.float32] = wide.T.numpy()
+        return [found]
 
     def baseline(
         self,
@@ -183,10 +196,14 @@ class Synthesis:
         save_network(network, state, self.processor, folder)
 
     def _followed(self, network: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        spoken = network(
+        spoken = self._follow(network, batch)
+        return losses_of(spoken, batch, self.shape.reduction, self.shape.guide)
+
+    def _follow(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Spoken:
+        spoken: Spoken = network(
             batch["input_ids"], batch["lengths"], batch["speakers"], batch["mels"], batch["frames"]
         )
-        return losses_of(spoken, batch, self.shape.reduction, self.shape.guide)
+        return spoken
 
 
 def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = None) -> Synthesis:

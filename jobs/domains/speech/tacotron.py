@@ -1,14 +1,15 @@
 """Tacotron 2 (arXiv:1712.05884): characters to spectrograms, with a voice for each speaker.
 
 As in the paper but for: a table of speakers added to the encoder's output; `reduction` frames a
-step (arXiv:1703.10135, section 3.3); batch norms that count no padding; and, so that an answer can
-be repeated, masks of the pre-net's dropout in inference that are the same for every sentence.
+step (arXiv:1703.10135, section 3.3); batch norms that count no padding; an end also where attention
+rests on the last character; and, so that an answer can be repeated, masks of the pre-net's dropout
+in inference that are the same for every sentence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ MODEL_TYPE = "slipway-tacotron2"
 PRENET_DROPOUT, ZONEOUT = 0.5, 0.1
 ENCODER_LAYERS, POSTNET_LAYERS = 3, 5
 MASK_SEED = 1712
+REST_FRAMES = 40
+"""Attention that rests for half a second on the last character has read the sentence: a voice that
+learned from few recordings does not always give its stop token then, and would babble on."""
 MIDDLE, SPREAD = -5.0, 3.0
 """Log-mels of speech lie around; the network reads and writes them brought to about -1 to 1."""
 
@@ -55,8 +59,7 @@ class Tacotron2Config(PreTrainedConfig):  # type: ignore[misc]
         return int(self.width)
 
 
-@dataclass
-class Spoken:
+class Spoken(NamedTuple):
     """Spectrograms of sentences, log-mels [batch, frames, mels]."""
 
     before: Tensor
@@ -69,7 +72,19 @@ class Spoken:
     frames: Tensor
     """Frames that count, [batch]."""
     has_stopped: Tensor
-    """Whether the stop token ended it and not the bound, bool [batch]."""
+    """Whether it ended by itself and not at the bound, bool [batch]."""
+
+
+class Steps(NamedTuple):
+    """What the decoder made of sentences."""
+
+    values: Tensor
+    """[batch, steps, reduction * mels]."""
+    stops: Tensor
+    attention: Tensor
+    steps: Tensor
+    """That count, [batch]."""
+    has_stopped: Tensor
 
 
 class Encoder(nn.Module):
@@ -101,6 +116,10 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Frames, step after step, from those before and from what attention looks at."""
 
+    is_whole = True
+    """Each of a pass's many steps needs all of its weights: ZeRO stage 3 gathers them once a pass.
+    Workers, whose sentences differ in length, would otherwise wait for each other without end."""
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.reduction, self.num_mels = config.reduction, config.num_mels
@@ -113,7 +132,44 @@ class Decoder(nn.Module):
         self.frames = nn.Linear(config.decoder + config.width, config.num_mels * config.reduction)
         self.stop = nn.Linear(config.decoder + config.width, 1)
 
-    def start(self, memory: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self,
+        memory: Tensor,
+        mask: Tensor,
+        masks: Tensor | None,
+        given: Tensor | None,
+        bounds: Tensor,
+    ) -> Steps:
+        """After `given` frames [batch, steps, mels], one before each step, or by itself until it
+        ends, `bounds` steps [batch] at most; `masks` as in `_prepare`."""
+        state = self._start(memory, mask)
+        if given is None:
+            return self._alone(state, masks, bounds)
+        prepared = self._prepare(given, masks)
+        made = [self._step(prepared[:, step], state) for step in range(given.shape[1])]
+        return _stacked(made, bounds, torch.ones_like(bounds).bool())
+
+    def _alone(self, state: dict[str, Tensor], masks: Tensor | None, bounds: Tensor) -> Steps:
+        memory = state["memory"]
+        frame = memory.new_zeros(len(memory), self.num_mels)
+        has_stopped = torch.zeros_like(bounds, dtype=torch.bool)
+        steps, rests = torch.zeros_like(bounds), torch.zeros_like(bounds)
+        last = state["mask"].sum(1) - 1
+        made: list[tuple[Tensor, Tensor, Tensor]] = []
+        for step in range(int(bounds.max())):
+            going = ~has_stopped & (bounds > step)
+            if not bool(going.any()):
+                break
+            own = None if masks is None else masks[:, step]
+            made.append(self._step(self._prepare(frame, own), state))
+            frame = made[-1][0][:, -self.num_mels :]
+            steps = steps + going
+            rests = torch.where(made[-1][2].argmax(1) == last, rests + 1, 0)
+            is_over = (made[-1][1] > 0) | (rests * self.reduction >= REST_FRAMES)
+            has_stopped = has_stopped | (going & is_over)
+        return _stacked(made, steps, has_stopped)
+
+    def _start(self, memory: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """The state before the first step."""
         batch, characters, width = memory.shape
         zeros = memory.new_zeros
@@ -128,7 +184,7 @@ class Decoder(nn.Module):
             **{name: zeros(batch, self.size) for name in ("h1", "c1", "h2", "c2")},
         }
 
-    def step(self, frame: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _step(self, frame: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """From the last frame after the pre-net to the next frames [batch, reduction * mels],
         the stop's logit [batch] and the weights [batch, characters]; changes `state`."""
         inner = torch.cat([frame, state["context"]], 1)
@@ -146,7 +202,7 @@ class Decoder(nn.Module):
         found = torch.cat([state["h2"], state["context"]], 1)
         return self.frames(found), self.stop(found)[:, 0], weights
 
-    def prepare(self, frames: Tensor, masks: Tensor | None) -> Tensor:
+    def _prepare(self, frames: Tensor, masks: Tensor | None) -> Tensor:
         """The pre-net over frames [..., mels]; `masks` [2, ..., prenet] in place of dropout."""
         states = frames
         for number, layer in enumerate((self.narrow, self.again)):
@@ -163,6 +219,13 @@ class Decoder(nn.Module):
             return ZONEOUT * before + (1 - ZONEOUT) * after
         stays = torch.rand_like(before) < ZONEOUT
         return torch.where(stays, before, after)
+
+
+def _stacked(
+    made: Sequence[tuple[Tensor, Tensor, Tensor]], steps: Tensor, has_stopped: Tensor
+) -> Steps:
+    values, stops, attention = (torch.stack(column, 1) for column in zip(*made, strict=True))
+    return Steps(values, stops, attention, steps, has_stopped)
 
 
 class Tacotron2ForSynthesis(PreTrainedModel):  # type: ignore[misc]
@@ -197,53 +260,29 @@ class Tacotron2ForSynthesis(PreTrainedModel):  # type: ignore[misc]
         bounds: Tensor | None = None,
     ) -> Spoken:
         """Texts [batch, characters] spoken after the frames `mels` [batch, frames, mels] that
-        were, or, without those, by itself until the stop token, `bounds` steps [batch] at most."""
+        were, or, without those, by itself until it ends, `bounds` steps [batch] at most."""
         mask = mask_of(lengths, input_ids.shape[1])
-        state = self.decoder.start(self.encoder(input_ids, mask, speakers), mask)
-        if mels is not None and frames is not None:
-            return self._follow(state, mels, frames)
-        assert bounds is not None
-        return self._speak(state, bounds)
-
-    def _follow(self, state: dict[str, Tensor], mels: Tensor, frames: Tensor) -> Spoken:
-        """Teacher forcing: each step sees the frame that was, not the one it gave."""
-        reduction, dtype = self.decoder.reduction, state["memory"].dtype
+        memory = self.encoder(input_ids, mask, speakers)
+        reduction, dtype = self.decoder.reduction, memory.dtype
+        if mels is None or frames is None:
+            assert bounds is not None
+            alone = self._masks(int(bounds.max()), dtype)
+            made = self.decoder(memory, mask, alone, None, bounds)
+            return self._finished(made, made.values.shape[1] * reduction, made.steps * reduction)
         steps = -(-mels.shape[1] // reduction)
-        scaled = ((mels - MIDDLE) / SPREAD).to(dtype)
-        last = scaled[:, reduction - 1 :: reduction][:, : steps - 1]
-        begin = torch.cat([torch.zeros_like(scaled[:, :1]), last], 1)
+        given = self._before(mels, steps).to(dtype)
         masks = None if self.training else self._masks(steps, dtype)
-        given = self.decoder.prepare(begin, masks)
-        made = [self.decoder.step(given[:, step], state) for step in range(steps)]
-        return self._finished(made, mels.shape[1], frames, torch.ones_like(frames).bool())
+        made = self.decoder(memory, mask, masks, given, -(-frames // reduction))
+        return self._finished(made, mels.shape[1], frames)
 
-    def _speak(self, state: dict[str, Tensor], bounds: Tensor) -> Spoken:
-        memory, reduction = state["memory"], self.decoder.reduction
-        frame = memory.new_zeros(len(memory), self.decoder.num_mels)
-        has_stopped = torch.zeros_like(bounds, dtype=torch.bool)
-        steps = torch.zeros_like(bounds)
-        most = int(bounds.max())
-        masks = self._masks(most, memory.dtype)
-        made: list[tuple[Tensor, Tensor, Tensor]] = []
-        for step in range(most):
-            going = ~has_stopped & (bounds > step)
-            if not bool(going.any()):
-                break
-            made.append(self.decoder.step(self.decoder.prepare(frame, masks[:, step]), state))
-            frame = made[-1][0][:, -self.decoder.num_mels :]
-            steps = steps + going
-            has_stopped = has_stopped | (going & (made[-1][1] > 0))
-        return self._finished(made, len(made) * reduction, steps * reduction, has_stopped)
+    def _before(self, mels: Tensor, steps: int) -> Tensor:
+        """Teacher forcing: what each step sees is the frame that was, not the one it gave."""
+        reduction, scaled = self.decoder.reduction, (mels - MIDDLE) / SPREAD
+        last = scaled[:, reduction - 1 :: reduction][:, : steps - 1]
+        return torch.cat([torch.zeros_like(scaled[:, :1]), last], 1)
 
-    def _finished(
-        self,
-        made: list[tuple[Tensor, Tensor, Tensor]],
-        size: int,
-        frames: Tensor,
-        has_stopped: Tensor,
-    ) -> Spoken:
-        values = torch.stack([found[0] for found in made], 1)
-        before = values.reshape(len(values), -1, self.decoder.num_mels)[:, :size]
+    def _finished(self, made: Steps, size: int, frames: Tensor) -> Spoken:
+        before = made.values.reshape(len(frames), -1, self.decoder.num_mels)[:, :size]
         mask = mask_of(frames, size)
         before = before * mask[..., None]
         after = before + self.postnet(before, mask)
@@ -251,9 +290,8 @@ class Tacotron2ForSynthesis(PreTrainedModel):  # type: ignore[misc]
             (part.float() * SPREAD + MIDDLE).masked_fill(~mask[..., None], LOG_FLOOR)
             for part in (before, after)
         ]
-        stops = torch.stack([found[1] for found in made], 1).float()
-        attention = torch.stack([found[2] for found in made], 1).float()
-        return Spoken(scaled[0], scaled[1], stops, attention, frames, has_stopped)
+        stops, attention = made.stops.float(), made.attention.float()
+        return Spoken(scaled[0], scaled[1], stops, attention, frames, made.has_stopped)
 
     def _masks(self, steps: int, dtype: torch.dtype) -> Tensor:
         """The pre-net's dropout in inference, [2, steps, prenet]: the paper keeps it there."""

@@ -12,8 +12,11 @@ from jobs.domains.speech.attention import diagonal_distance
 from jobs.domains.speech.features import mask_of
 from jobs.domains.speech.tacotron import SPREAD, Spoken
 
-STOP_WEIGHT = 5.0
-"""One step of many is the last: its loss counts so much."""
+STOP_WEIGHT = 20.0
+"""Few steps of many are the end: their loss counts so much."""
+END_FRAMES = 8
+"""The end is the last tenth of a second, half of it silence: a voice that must find one moment
+misses it, and then speaks on, as no recording tells what comes after."""
 
 
 def losses_of(
@@ -26,7 +29,8 @@ def losses_of(
     squares = _mean((before**2).mean(2) + (after**2).mean(2), mask)
     steps = -(-frames // reduction)
     walked = mask_of(steps, spoken.stops.shape[1])
-    is_last = torch.arange(spoken.stops.shape[1], device=frames.device) >= (steps - 1)[:, None]
+    ends = -(-(frames - END_FRAMES).clamp(min=1) // reduction) - 1
+    is_last = torch.arange(spoken.stops.shape[1], device=frames.device) >= ends[:, None]
     stops = functional.binary_cross_entropy_with_logits(
         spoken.stops,
         is_last.float(),

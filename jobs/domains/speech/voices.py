@@ -18,7 +18,7 @@ def metrics_of(outcomes: Outcomes) -> dict[str, float]:
 
 
 def is_diagonal(outcomes: Outcomes) -> NDArray[np.bool_]:
-    """Sentences that were read in order, and ended by the stop token."""
+    """Sentences that were read in order, and ended by themselves."""
     found: NDArray[np.bool_] = (outcomes["alignment"] >= DIAGONAL) & (outcomes["stopped"] > 0)
     return found
 
@@ -27,9 +27,9 @@ def details_of(outcomes: Outcomes) -> list[Detail]:
     """How sentences were read, and each speaker's figures."""
     longer = outcomes["frames"] / np.maximum(outcomes["recorded"], 1)
     rows: list[tuple[str, float]] = [
-        (f"read in order (alignment of {DIAGONAL} and more, ended by the stop token)",
+        (f"read in order (alignment of {DIAGONAL} and more, ended by itself)",
          float(is_diagonal(outcomes).mean())),
-        ("ended by the stop token", float((outcomes["stopped"] > 0).mean())),
+        ("ended by itself", float((outcomes["stopped"] > 0).mean())),
         ("length beside the recording, median", float(np.median(longer))),
     ]  # fmt: skip
     found: list[Detail] = [Table("Sentences, spoken without the recording", ["", "share"], rows)]

@@ -15,6 +15,8 @@ from jobs.domains.text.vocabulary import Vocabulary
 
 Ids = TypeVar("Ids", Tensor, list[int])
 MAX_NEW_TOKENS = 4096
+WHOLE = ("max_new_tokens", "top_k", "seed")
+SEEDS = (-(1 << 63), (1 << 64) - 1)  # what torch's generators take
 STOP_CHARACTERS = 64
 """So much of the newest text is searched for a stop text after each token, beyond its length."""
 
@@ -44,8 +46,11 @@ class Parameters:
             values["temperature"] = 0.0
         for name in [n for n, value in values.items() if n not in names and value is not False]:
             raise ValueError(f'unknown parameter "{name}"; known: {", ".join(names)}')
-        stop = values.get("stop", ())
+        stop = values.get("stop", [])
+        if not isinstance(stop, str | list | tuple):
+            raise ValueError(f"stop must be a text or a list of texts, not {stop!r}")
         values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        values |= {name: whole(name, values[name]) for name in WHOLE if name in values}
         parsed = cls(**{name: value for name, value in values.items() if name in names})
         parsed._check()
         return parsed
@@ -56,16 +61,19 @@ class Parameters:
             ("temperature", 0, 100),
             ("top_p", 0, 1),
             ("top_k", 0, 1 << 30),
+            ("seed", *SEEDS),
         ):
             value = getattr(self, name)
+            if name == "seed" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{name} must be a number, not {value!r}")
             if not low <= value <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {value!r}")
-        if self.seed is not None and (
-            isinstance(self.seed, bool) or not isinstance(self.seed, int)
-        ):
-            raise ValueError(f"seed must be a whole number, not {self.seed!r}")
+        if not isinstance(self.return_full_text, bool):
+            raise ValueError(
+                f"return_full_text must be true or false, not {self.return_full_text!r}"
+            )
         if not all(isinstance(text, str) and text for text in self.stop):
             raise ValueError("stop must be texts that are not empty")
 
@@ -163,6 +171,13 @@ class GenerationAnswers:
         text = self.vocabulary.decode(made)
         places = [text.find(stop) for stop in parameters.stop]
         return text[: min((place for place in places if place >= 0), default=len(text))]
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number as JSON may write it, 5 or 5.0; ValueError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    return int(value)
 
 
 def parameters_of(request: Mapping[str, Any]) -> Parameters:

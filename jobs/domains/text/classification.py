@@ -39,6 +39,7 @@ class Classification:
     """The domain object of a text classifier."""
 
     unit = "tokens"
+    batched_by = None
 
     def __init__(self, model: ModelSpec, processor: Path, pretrained: Path | None = None) -> None:
         self.model = model
@@ -49,7 +50,9 @@ class Classification:
 
     def network(self) -> nn.Module:
         """BERT or an LSTM as the spec says, freshly initialised, or the pretrained network."""
-        return build_classifier(self.model, self.vocabulary, self.labels, self.pretrained)
+        return build_classifier(
+            self.model, self.vocabulary, self.labels, self.pretrained, self.processor
+        )
 
     def collate(
         self, rows: Mapping[str, NDArray[Any]], seed: int | None = None
@@ -61,14 +64,22 @@ class Classification:
         return batch
 
     def loss(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """Cross entropy in nats per record, scalar, fp32, with the spec's label smoothing."""
-        smoothing = self.model.train.label_smoothing
-        logits = _logits(network, batch)
-        return functional.cross_entropy(logits, batch["labels"], label_smoothing=smoothing)
+        """Cross entropy in nats per record, scalar, fp32, with the spec's label smoothing.
+
+        Of a network of several parts the mean of theirs, so that each learns by itself.
+        """
+        output = _output(network, batch)
+        parts = getattr(output, "parts", None)
+        parts = output.logits[None] if parts is None else parts
+        return functional.cross_entropy(
+            parts.flatten(0, 1).float(),
+            batch["labels"].repeat(len(parts)),
+            label_smoothing=self.model.train.label_smoothing,
+        )
 
     def outcomes(self, network: nn.Module, batch: Mapping[str, Tensor]) -> Outcomes:
         """Of each record: label, predicted, nats and confidence."""
-        logits = _logits(network, batch).cpu().numpy()
+        logits = _output(network, batch).logits.float().cpu().numpy()
         return classes.outcomes_of(logits, batch["labels"].cpu().numpy())
 
     def metrics(self, outcomes: Outcomes) -> dict[str, float]:
@@ -144,11 +155,8 @@ class Classification:
         return row | {"label": np.asarray([self.labels.index(record.label)])}
 
 
-def _logits(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    """[batch, classes] in fp32."""
-    given = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    logits: Tensor = network(**given).logits
-    return logits.float()
+def _output(network: nn.Module, batch: Mapping[str, Tensor]) -> Any:
+    return network(**{name: batch[name] for name in ("input_ids", "attention_mask")})
 
 
 def open_domain(

@@ -38,8 +38,7 @@ class ClassificationAnswers:
     ) -> list[list[list[dict[str, Any]]]]:
         """For each request a list per text of {"label", "score"}, the likeliest first."""
         tops = [_top_of(request) for request in requests]
-        batch = padded(joined_rows(rows), self.vocabulary.padding)
-        batch = {name: values.to(self.network.device) for name, values in batch.items()}
+        batch = padded(joined_rows(rows), self.vocabulary.padding, self.network.device)
         logits = self.network(**batch).logits.float().cpu().numpy()
         ends = np.cumsum([len(row["tokens"]) for row in rows])
         return [

@@ -53,10 +53,16 @@ class ClassificationPreparation(RecordPreparation):
         return dict(describe_table(source, self.data.encoding))
 
     def task_settings(self) -> dict[str, Any]:
-        return {
+        settings = {
             "context": self.context,
             "tokenizer": tokenizer_settings(self.model, self.pretrained),
         }
+        return settings | ({"ngrams": 2} if self._counts_ngrams else {})
+
+    @property
+    def _counts_ngrams(self) -> bool:
+        """Whether the network is one that begins with a table of n-grams."""
+        return getattr(self.model.network, "type", None) == "lstm"
 
     def learn(
         self,
@@ -67,6 +73,19 @@ class ClassificationPreparation(RecordPreparation):
         texts = (str(record.content) for record in records())
         self.vocabulary = fit_vocabulary(self.model, self.pretrained, FRAME, texts, folder, report)
         keep_context(folder, self.context)
+        if self._counts_ngrams:
+            from jobs.domains.text.ngrams import learn_ngrams  # torch, which not all need here
+
+            vocabulary, context = self.vocabulary, self.context
+            numbers = {name: i for i, name in enumerate(self.labels)}
+
+            def labelled() -> Iterator[tuple[Ids, int]]:
+                for each in records():
+                    tokens = vocabulary.encode_framed(str(each.content), context)
+                    yield tokens, numbers[str(each.label)]
+
+            report("counting n-grams")
+            learn_ngrams(vocabulary, labelled, len(numbers), folder)
 
     def rows(self, records: Sequence[Record], labels: NDArray[np.int64]) -> pa.RecordBatch:
         assert self.vocabulary is not None

@@ -35,8 +35,7 @@ class Embeddings:
         self, rows: Sequence[Columns], requests: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
         """{"embedding": [width] floats, "tokens": length} for each text."""
-        batch = padded(joined_rows(rows), self.vocabulary.padding)
-        batch = {name: values.to(self.body.device) for name, values in batch.items()}
+        batch = padded(joined_rows(rows), self.vocabulary.padding, self.body.device)
         states = self.body(**batch).last_hidden_state.float()  # [batch, tokens, width]
         mask = batch["attention_mask"][..., None]
         means = (states * mask).sum(1) / mask.sum(1).clamp(min=1)

@@ -20,6 +20,7 @@ from jobs.domains.freezing import freeze
 from jobs.domains.text.lstm import MODEL_TYPE, LSTMConfig, LSTMForSequenceClassification
 from jobs.domains.text.masked_bert import BertForMaskedLM
 from jobs.domains.text.networks import from_pretrained
+from jobs.domains.text.ngrams import load_ngrams
 from jobs.domains.text.pretrained import config_of, source_of
 from jobs.domains.text.vocabulary import Vocabulary
 
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
 
 
 def build_classifier(
-    model: ModelSpec, vocabulary: Vocabulary, labels: Sequence[str], pretrained: Path | None
+    model: ModelSpec,
+    vocabulary: Vocabulary,
+    labels: Sequence[str],
+    pretrained: Path | None,
+    processor: Path,
 ) -> nn.Module:
     """BERT or an LSTM in fp32 as the spec says, or a pretrained network.
 
-    The latter's head is a fresh one unless it has as many classes; what the spec freezes is frozen.
+    The LSTM reads the n-grams that preparation left in the folder `processor`. A pretrained one's
+    head is a fresh one unless it has as many classes; what the spec freezes is frozen.
     """
     network: Any = model.network
     source = source_of(network, pretrained)
@@ -48,17 +54,23 @@ def build_classifier(
     if network.type == "bert":
         built: nn.Module = BertForSequenceClassification(_bert(network, vocabulary, **names))
         return built
+    ngrams = load_ngrams(processor)
     config = LSTMConfig(
         vocab_size=vocabulary.size,
         pad_token_id=vocabulary.padding,
         width=network.width,
         num_hidden_layers=network.layers,
         dropout=network.dropout,
+        token_dropout=network.token_dropout,
         bidirectional=network.bidirectional,
         max_position_embeddings=network.context,
+        num_ngrams=len(ngrams["known"]),
+        num_documents=int(ngrams["num_documents"]),
+        longest_token=ngrams["spelling"].shape[1],
         **names,
     )
-    recurrent: nn.Module = LSTMForSequenceClassification(config)
+    recurrent = LSTMForSequenceClassification(config)
+    recurrent.bag.load(ngrams)
     return recurrent
 
 

@@ -41,6 +41,7 @@ class Generation:
 
     unit = "tokens"
     labels = None
+    batched_by = None
 
     def __init__(self, model: ModelSpec, processor: Path, pretrained: Path | None = None) -> None:
         self.model = model

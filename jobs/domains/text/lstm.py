@@ -1,13 +1,16 @@
 """A text classifier of long short-term memory (Hochreiter and Schmidhuber, 1997), small and quick.
 
-States of all tokens are pooled by mean and by maximum, together with the tokens' own vectors and
-those of their pairs (as in fastText, Joulin et al., 2016), which is what little data is enough
-for. It is a network of transformers' kind, so that its folder is one too.
+States of all tokens are pooled by mean and by maximum, together with the tokens' own vectors.
+Beside it stands a weighted bag of n-grams (`jobs.domains.text.ngrams`), which is what little data
+is enough for. Each learns by itself and their weighted mean answers: trained on their sum, the
+quicker one leaves the other nothing to learn. It is a network of transformers' kind, so that its
+folder is one too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,11 +20,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from jobs.domains.text.ngrams import LONGEST, Bag
+
 MODEL_TYPE = "slipway-lstm"
-PAIRS, PAIR_WIDTH = 1 << 16, 16
-"""Pairs of tokens share so many vectors, by a hash. They begin at 0, so that a pair never seen in
-training says nothing."""
 LOWEST = -1e4  # below every state, also in 16 bits
+SHARES = (0.25, 0.75)
+"""Of the recurrent part and of the bag in the answer: the former is the surer of itself."""
 
 
 class LSTMConfig(PreTrainedConfig):  # type: ignore[misc]
@@ -35,17 +39,21 @@ class LSTMConfig(PreTrainedConfig):  # type: ignore[misc]
         width: int = 256,
         num_hidden_layers: int = 2,
         dropout: float = 0.1,
+        token_dropout: float = 0.0,
         bidirectional: bool = True,
         max_position_embeddings: int = 256,
-        num_pairs: int = PAIRS,
-        pair_width: int = PAIR_WIDTH,
+        num_ngrams: int = 1,
+        num_documents: int = 0,
+        longest_token: int = LONGEST,
         initializer_range: float = 0.05,
         **other: Any,
     ) -> None:
         self.vocab_size, self.width, self.num_hidden_layers = vocab_size, width, num_hidden_layers
-        self.dropout, self.bidirectional = dropout, bidirectional
+        self.dropout, self.token_dropout = dropout, token_dropout
+        self.bidirectional = bidirectional
         self.max_position_embeddings = max_position_embeddings
-        self.num_pairs, self.pair_width = num_pairs, pair_width
+        self.num_ngrams, self.num_documents = num_ngrams, num_documents
+        self.longest_token = longest_token
         self.initializer_range = initializer_range
         super().__init__(**other)
 
@@ -53,6 +61,14 @@ class LSTMConfig(PreTrainedConfig):  # type: ignore[misc]
     def hidden_size(self) -> int:
         """Size of the states of both directions together."""
         return int(self.width) * (2 if self.bidirectional else 1)
+
+
+@dataclass
+class Opinions(SequenceClassifierOutput):  # type: ignore[misc]
+    """What a classifier of several parts answers."""
+
+    parts: Tensor | None = None
+    """Logits of each part, [parts, batch, classes], of which `logits` are the weighted mean."""
 
 
 class Direction(nn.Module):
@@ -82,39 +98,38 @@ class LSTMEncoder(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.width)
-        self.pairs = nn.Embedding(config.num_pairs, config.pair_width)
         directions = (False, True) if config.bidirectional else (False,)
         sizes = [config.width] + [config.hidden_size] * (config.num_hidden_layers - 1)
         self.layers = nn.ModuleList(
             nn.ModuleList(Direction(size, config.width, way) for way in directions)
             for size in sizes
         )
-        self.dropout = config.dropout
+        self.dropout, self.token_dropout = config.dropout, config.token_dropout
 
     def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """[batch, time] to [batch, features]; `mask` is 1 for tokens, 0 for padding at the end."""
-        words = self._drop(self.embedding(input_ids))
+        words = self._drop(self._hide(self.embedding(input_ids)))
         mirror = _mirror(mask)[..., None]
         states = words
         for layer in self.layers:
             read = [direction(states, mirror) for direction in layer]  # type: ignore[attr-defined]
             states = self._drop(torch.cat(read, 2))
-        pairs = self._drop(self.pairs(self._pair_ids(input_ids)))
-        both = mask[:, 1:, None].to(pairs.dtype)
-        bag = (pairs * both).sum(1) / both.sum(1).clamp(min=1).sqrt()
-        return torch.cat([*_pooled(states, mask), *_pooled(words, mask), bag], 1)
+        return torch.cat([*_pooled(states, mask), *_pooled(words, mask)], 1)
 
-    def _pair_ids(self, ids: Tensor) -> Tensor:
-        """The vector of each pair of neighbours, [batch, time - 1]."""
-        mixed = ids[:, :-1] * 1_000_003 + ids[:, 1:] * 7_919
-        return (mixed ^ (mixed >> 13)) % self.pairs.num_embeddings
+    def _hide(self, words: Tensor) -> Tensor:
+        """Whole tokens are left out in training (Gal and Ghahramani, 2016, arXiv 1512.05287)."""
+        if not self.training or not self.token_dropout:
+            return words
+        stays = torch.rand(words.shape[:2], device=words.device) >= self.token_dropout
+        seen: Tensor = words * stays[..., None]
+        return seen
 
     def _drop(self, values: Tensor) -> Tensor:
         return functional.dropout(values, self.dropout, self.training)
 
 
 class LSTMForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
-    """The encoder and a linear head, called as transformers' classifiers are."""
+    """The encoder with a linear head and the bag, called as transformers' classifiers are."""
 
     config_class = LSTMConfig
     base_model_prefix = "encoder"
@@ -123,24 +138,27 @@ class LSTMForSequenceClassification(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__(config)
         self.encoder = LSTMEncoder(config)
-        features = 2 * (config.hidden_size + config.width) + config.pair_width
+        features = 2 * (config.hidden_size + config.width)
         self.norm = nn.LayerNorm(features)
         self.classifier = nn.Linear(features, config.num_labels)
+        self.bag = Bag(config)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if module is self.encoder.pairs:
+        if module is self.bag.weights:
             init.zeros_(module.weight)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any
-    ) -> SequenceClassifierOutput:
+    ) -> Opinions:
         """Logits [batch, classes] of tokens [batch, time], padded at the end."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         features = self.norm(self.encoder(input_ids, mask))
         features = functional.dropout(features, self.config.dropout, self.training)
-        return SequenceClassifierOutput(logits=self.classifier(features))
+        parts = torch.stack([self.classifier(features).float(), self.bag(input_ids, mask)])
+        logits = SHARES[0] * parts[0] + SHARES[1] * parts[1]
+        return Opinions(logits=logits, parts=parts)
 
 
 def _mirror(mask: Tensor) -> Tensor:

@@ -47,8 +47,7 @@ class MaskedAnswers:
         self, rows: Sequence[Columns], requests: Sequence[Mapping[str, Any]]
     ) -> list[list[Any]]:
         """For each request the likeliest fillings of its gap, or a list of these for each gap."""
-        batch = padded(joined_rows(rows), self.vocabulary.padding)
-        batch = {name: values.to(self.network.device) for name, values in batch.items()}
+        batch = padded(joined_rows(rows), self.vocabulary.padding, self.network.device)
         shares = self.network(**batch).logits.float().softmax(2).cpu().numpy()
         found = zip(rows, shares, requests, strict=True)
         return [self._fill(row["tokens"][0], own, request) for row, own, request in found]

@@ -129,6 +129,16 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def spell(self, token: int) -> str:
+        """The text of one token, with a space before it where it begins a word; "" of a mark."""
+        text = self.decode([token])
+        if self._document["model"]["type"] != "WordPiece" or not text:
+            return text
+        if text.startswith("##") and len(text) > 2:
+            return text[2:]
+        is_chinese = "\u2e80" <= text[0] <= "\u9fff"  # a word each, written without spaces
+        return text if is_chinese else f" {text}"
+
     @cached_property
     def extents(self) -> tuple[Ids, Ids]:
         """Characters and UTF-8 bytes that each token stands for, [size] each; marks stand for 0.

@@ -42,6 +42,7 @@ class Classification:
     """The domain object of an image classifier."""
 
     unit = "images"
+    batched_by = None
 
     def __init__(self, model: ModelSpec, processor: Path, pretrained: Path | None = None) -> None:
         self.model = model

@@ -43,7 +43,9 @@ class Layer(nn.Sequential):
 
     def __init__(self, inner: int, outer: int) -> None:
         super().__init__(
-            nn.Conv2d(inner, outer, 3, padding=1, bias=False), nn.BatchNorm2d(outer), nn.ReLU()
+            nn.Conv2d(inner, outer, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outer),
+            nn.ReLU(inplace=True),
         )
 
 
@@ -79,7 +81,10 @@ class CNNEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """[batch, channels, size, size] to features [batch, width]."""
         # CPUs compute convolutions faster with the channels innermost.
-        features = self.stem(pixels).contiguous(memory_format=torch.channels_last)
+        convolution, *rest = self.stem
+        features = convolution(pixels).contiguous(memory_format=torch.channels_last)
+        for layer in rest:
+            features = layer(features)
         for stage in self.stages:
             features = stage(features)
         return features.mean((2, 3)) + features.amax((2, 3))  # type: ignore[no-any-return]

@@ -1,0 +1,168 @@
+"""``up`` and ``down`` by Ray's cluster launcher: runs it on what was rendered, waits, says why."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cluster import api
+from cluster.connection import ClusterError, Connection
+from cluster.documents import write_documents
+from cluster.launcher import hosts, joining, launching
+from cluster.launcher.attaching import adopt, check_same, connection_to, login_of
+from cluster.launcher.documents import launcher_document
+from cluster.launcher.home import LaunchHome, LaunchRecord
+from cluster.launcher.onprem import PROVIDER, least_hosts
+from cluster.launcher.startup import file_mounts
+from cluster.launcher.tunnel import Tunnel
+from cluster.secrets import read_secret
+from cluster.services import token_file, write_tokens
+from cluster.versions import check_versions
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
+    from cluster.spec.providers import OnPrem
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What ``up`` did."""
+
+    connection: Connection
+    changed: bool
+
+
+def up(spec: Spec, report: Report, may_restart: Callable[[Connection | None], None]) -> Applied:
+    """Make or finish the cluster, and wait until its head and its least hosts are there.
+
+    Done twice it changes nothing. ``may_restart`` raises where a cluster that runs must not be
+    started anew for a changed spec. Raises ClusterError with cause and remedy.
+    """
+    provider = spec.cluster.provider
+    assert provider.type == "onprem"
+    if spec.services.tokens is None and any(model.serve for model in spec.models.values()):
+        write_tokens(token_file(spec), "owner")
+    check_secrets(spec)
+    home = LaunchHome(spec)
+    home.create()
+    record = home.launched() or adopt(spec, home)
+    if record is not None:
+        check_same(spec, record)
+    document = write_documents([launcher_document(spec)])
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    running = _running(spec, home, record)
+    if running is not None and record is not None and record.document in ("", digest):
+        if not record.joined:  # interrupted while it waited for hosts
+            _join(spec, home, record, running, report)
+        return Applied(running, changed=not record.joined)
+    may_restart(running)
+    check_hosts(spec, home, provider, report)
+    record = _launch(spec, home, document, digest, report)
+    Tunnel(home, login_of(spec, home, record), record.head).close()
+    connection = connection_to(spec, home, record)
+    joining.await_head(connection)
+    _join(spec, home, record, connection, report)
+    return Applied(replace(connection, fresh=True), changed=True)
+
+
+def _launch(
+    spec: Spec, home: LaunchHome, document: str, digest: str, report: Report
+) -> LaunchRecord:
+    """Start the head by a document; what is cut off in between is known by its record."""
+    provider = spec.cluster.provider
+    assert provider.type == "onprem"
+    storage = spec.cluster.storage.url
+    with home.lock(report):
+        begun = LaunchRecord(provider.type, storage, digest, provider.head, complete=False)
+        home.write_launched(begun)
+        home.write_token()
+        home.write(home.document.name, document)
+        shutil.copy(PROVIDER, home.folder)
+        launching.launch(spec, home, report)
+        complete = replace(begun, complete=True)
+        home.write_launched(complete)
+    return complete
+
+
+def _join(
+    spec: Spec, home: LaunchHome, record: LaunchRecord, connection: Connection, report: Report
+) -> None:
+    """Wait for the least hosts, and remember that they came."""
+    provider = spec.cluster.provider
+    assert provider.type == "onprem"
+    look = partial(joining.monitor_output, login_of(spec, home, record), record.head)
+    joining.await_hosts(connection, least_hosts(spec, provider), report, look)
+    home.write_launched(replace(record, joined=True))
+
+
+def down(spec: Spec, report: Report) -> hosts.Ended:
+    """End the cluster on every host and forget it, what an interrupted ``up`` made too.
+
+    Storage stays.
+    """
+    provider = spec.cluster.provider
+    assert provider.type == "onprem"
+    home = LaunchHome(spec)
+    record = home.launched()
+    if record is not None:
+        check_same(spec, record)
+    with home.lock(report):
+        login = login_of(spec, home, record)
+        ended = hosts.end(login, spec, provider)
+        if provider.head in ended.unreachable:
+            raise ClusterError(
+                f"{spec.name} may still be up: {ended.unreachable[provider.head]}\n"
+                "down again once the head can be reached"
+            )
+        Tunnel(home, login, provider.head).close()
+        home.forget()
+    return ended
+
+
+def check_secrets(spec: Spec) -> None:
+    """Refuse secrets that are not there before anything is sent: all at once."""
+    folder = "~/.slipway/secrets/"
+    missing = []
+    for place in file_mounts(spec):
+        if place.startswith(folder):
+            try:
+                read_secret(place.removeprefix(folder))
+            except ValueError as error:
+                missing.append(str(error))
+    if missing:
+        raise ClusterError("\n".join(missing))
+
+
+def check_hosts(spec: Spec, home: LaunchHome, provider: OnPrem, report: Report) -> None:
+    """Refuse hosts that cannot be used, all at once; of spare ones that are off only tell."""
+    login = login_of(spec, home)
+    addresses = [provider.head, *(host.address for host in provider.hosts)]
+    report(f"looking at {len(addresses)} hosts")
+    looks, silent = hosts.look_at(login, list(dict.fromkeys(addresses)))
+    found = hosts.faults(looks, spec)
+    there = sum(host.address not in silent for host in provider.hosts)
+    if provider.head in silent or there < least_hosts(spec, provider):
+        found += silent.values()
+    elif silent:
+        for line in silent.values():
+            report(f"left out for now: {line}")
+    if found:
+        raise ClusterError("hosts that cannot be used:\n  " + "\n  ".join(found))
+
+
+def _running(spec: Spec, home: LaunchHome, record: LaunchRecord | None) -> Connection | None:
+    """The cluster, if it is up and answers; None lets ``up`` make it anew."""
+    if record is None or not record.complete:
+        return None
+    connection = connection_to(spec, home, record)
+    try:
+        check_versions(connection)
+    except api.UnreachableError:  # ssh answers, Ray does not: its head has died
+        return None
+    return connection

@@ -1,0 +1,71 @@
+"""What this machine keeps of a cluster that Ray's launcher made: record, token, keys, log."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.home import Home
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
+
+
+@dataclass(frozen=True)
+class LaunchRecord:
+    """A cluster that was begun here and not ended."""
+
+    provider: str
+    storage: str
+    document: str
+    """Digest of what the launcher was given."""
+    head: str
+    """The head's address; empty until it is known."""
+    complete: bool
+    """Whether the head was started."""
+    joined: bool = False
+    """Whether as many hosts as the pools' least have joined."""
+    key: str = ""
+    """The key for ssh that the launcher made; empty where the spec names one."""
+    user: str = ""
+
+
+def identity(spec: Spec) -> str:
+    """The cluster's name on this machine: environments of one file have clusters of their own."""
+    return f"{spec.name}-{spec.cluster.provider.type}"
+
+
+class LaunchHome(Home):
+    """The folder `~/.local/state/slipway/<name>-<provider>`."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(identity(spec))
+        self.document = self.folder / "launcher.yaml"
+        self.log = self.folder / "launcher.log"
+        self.known_hosts = self.folder / "known_hosts"
+        self.port = self.folder / "port"
+        self.forwards = self.folder / "forwards.json"
+        self._launch = self.folder / "launch.json"
+
+    def launched(self) -> LaunchRecord | None:
+        """What was begun and not ended; None if there is nothing."""
+        try:
+            return LaunchRecord(**json.loads(self._launch.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write_launched(self, record: LaunchRecord) -> None:
+        """Replace the record at once."""
+        self.write(self._launch.name, json.dumps(asdict(record), indent=2))
+
+    def control(self) -> Path:
+        """The socket of the tunnel: in a short folder, for a socket's path has 107 bytes."""
+        return self.temp() / "ssh"
+
+    def forget(self) -> None:
+        """Remove all of it."""
+        for folder in (*self.temp_folders(), self.folder):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""``up`` and ``down`` where Ray's cluster launcher makes the cluster."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from cluster import client
+from cluster.connection import ClusterError, Connection
+from cluster.launcher import applying
+from cluster.launcher.attaching import find, login_of
+from cluster.launcher.home import LaunchHome
+from cluster.launcher.tunnel import Tunnel
+from cluster.request import Request, WrongRequestError
+from cluster.verbs import check_idle
+
+if TYPE_CHECKING:
+    from cluster.spec import Spec
+
+
+def up(request: Request, spec: Spec) -> None:
+    """Start the cluster, finish one that was begun, or say that it runs."""
+
+    def may_restart(running: Connection | None) -> None:
+        if running is None or request.yes:
+            return
+        names = [job.submission_id for job in client.jobs(running) if not job.is_ended]
+        if names:
+            raise WrongRequestError(
+                f"the spec of {spec.name} has changed, and Ray must start anew for it: "
+                f"{', '.join(names)} would end; up -y does it (a training resumes from its last "
+                "checkpoint when it is asked for again)"
+            )
+
+    applied = applying.up(spec, request.say, may_restart)
+    connection = applied.connection
+    home = LaunchHome(spec)
+    record = home.launched()
+    head = record.head if record else ""
+    way = Tunnel(home, login_of(spec, home, record), head).shown()
+    known = "is up" if applied.changed else "was up already; nothing changed"
+    request.answer(
+        {
+            "cluster": spec.name,
+            "head": head,
+            "dashboard": connection.api_url,
+            "fresh": applied.changed,
+        },
+        f"{spec.name} {known}\nits dashboard: {connection.api_url}, by ssh; from another machine: "
+        f'{way}\nits token: {connection.token_path}; eval "$(slipway env)" sets both for Ray',
+    )
+
+
+def down(request: Request, spec: Spec) -> None:
+    """End it everywhere; runs, data and models stay in storage."""
+    if not request.yes:
+        check_idle(_found(spec), spec)
+    ended = applying.down(spec, request.say)
+    for line in ended.unreachable.values():
+        print(f"not reached: {line}", file=sys.stderr)
+    text = f"{spec.name} was not up; nothing to end"
+    if ended.processes:
+        text = (
+            f"{spec.name} is down: {ended.processes} processes ended; storage stays, and so do the "
+            "packages in ~/.slipway of its hosts"
+        )
+    if ended.unreachable:
+        text += "; Ray on the hosts that were not reached ends by itself within a minute or two"
+    request.answer({"ended": ended.processes, "unreachable": sorted(ended.unreachable)}, text)
+
+
+def _found(spec: Spec) -> Connection | None:
+    """The cluster where it answers: what does not can be ended."""
+    try:
+        return find(spec)
+    except ClusterError:
+        return None

@@ -1,0 +1,211 @@
+"""One group of training workers under Ray Train: started, and watched until it ends.
+
+Ray Train starts the processes and notices those that die. That they are stuck, asked to leave, or
+could be more is noticed here. Whether another group follows is decided in `jobs.fit`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from cluster.allocator import KEEP_MEMORY
+from cluster.spec import ModelSpec, Spec, usable_pools, worker_slots
+from jobs import reach
+from jobs.checkpoints import PATIENCE_S
+from jobs.crew import TorchConfig, work
+from jobs.placement import Placement, place
+from jobs.runs import Run
+from jobs.session import say
+from jobs.task import Task
+from jobs.watch import REPORT_EVERY_S, Place, Seen, Watch, is_stalled, to_blame, verdict
+
+GROW_EVERY_S = 10.0
+NOTICES = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+NODE_LABEL = "ray.io/node-id"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a group ended; exactly one of the first three is set."""
+
+    outcome: dict[str, Any] | None = None
+    """What `jobs.loop.Worker.work` gave; with a key ``left`` where it did not reach the end."""
+    refusal: str | None = None
+    """Why it makes no sense to try again."""
+    failure: str | None = None
+    """Why it ended that time; another try may do better."""
+    avoid: frozenset[str] = frozenset()
+    """Nodes that the next group should do without."""
+
+
+def room(
+    model: ModelSpec, gpus: bool, without: Collection[str] = (), fixed: bool = False
+) -> int | None:
+    """Workers that the nodes of today can hold, but for some.
+
+    None where the number of workers is fixed, and so is not a question, unless ``fixed`` asks it.
+    """
+    if model.train.workers.min == model.train.workers.max and not fixed:
+        return None
+    cpus = 1.0 if model.train.cpus_per_worker == "auto" else float(model.train.cpus_per_worker)
+    kind, each = ("GPU", model.train.accelerator_share) if gpus else ("CPU", cpus)
+    alive = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] not in without]
+    return sum(int(node["Resources"].get(kind, 0.0) / each) for node in alive)
+
+
+def on_gpus(spec: Spec, model: ModelSpec) -> bool:
+    """Whether the pools that a model may use have accelerators."""
+    return any(pool.accelerators for pool in usable_pools(spec.cluster, model.train))
+
+
+class Group:
+    """The workers of one placement; ``run`` them to whatever end."""
+
+    def __init__(
+        self,
+        task: Task,
+        run: Run,
+        placed: Placement,
+        sizes: Mapping[str, int] | None = None,
+        without: Collection[str] = (),
+    ) -> None:
+        self.task, self.placed, self.sizes, self.without = task, placed, sizes, without
+        self.model = task.spec.model(task.model)
+        self.train = self.model.train
+        self.gpus = on_gpus(task.spec, self.model)
+        self.storage = {
+            "storage_path": run.storage.bulk_path(f"{run.path}/ray"),
+            "storage_filesystem": run.storage.filesystem(),
+        }
+        self._ended: list[Ended] = []
+        self._stalled: Ended | None = None
+        self._looked_for_room = time.monotonic()
+
+    def run(self) -> Ended:
+        """Start the workers and watch them until the group has ended."""
+        watch = ray.remote(num_cpus=0, max_restarts=-1)(Watch).remote()
+        thread = threading.Thread(target=self._fit, args=(watch,), daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(REPORT_EVERY_S)
+            if thread.is_alive() and self._stalled is None:
+                self._look(watch)
+        ray.kill(watch)
+        return self._stalled or self._ended[0]
+
+    def _fit(self, watch: Any) -> None:
+        try:
+            found = self._trainer(watch).fit().return_value
+        except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+            print(error, flush=True)  # with the worker's traceback, into the log
+            self._ended.append(Ended(failure=failure(error)))
+            return
+        except Exception as error:
+            self._ended.append(Ended(refusal=f"{type(error).__name__}: {error}"))
+            raise
+        if isinstance(found, str):
+            self._ended.append(Ended(refusal=found))
+        else:
+            self._ended.append(Ended(outcome=dict(found)))
+
+    def _trainer(self, watch: Any) -> Any:
+        return ray.train.torch.TorchTrainer(
+            work,
+            train_loop_config={
+                "task": self.task,
+                "watch": watch,
+                "notices": os.environ.get(NOTICES) != "0",
+            },
+            scaling_config=self._scaling(),
+            # Longer than the watch waits, which has the first word, and than the last save may.
+            torch_config=TorchConfig(timeout_s=int(self.train.stall + PATIENCE_S) + 60),
+            run_config=ray.train.RunConfig(
+                name=self.task.run,
+                worker_runtime_env={"env_vars": KEEP_MEMORY},
+                failure_config=ray.train.FailureConfig(max_failures=0, max_preemption_failures=0),
+                **self.storage,
+            ),
+        )
+
+    def _scaling(self) -> ray.train.ScalingConfig:
+        """One device per worker where the pool has accelerators, else CPUs."""
+        cpus, workers = self.train.cpus_per_worker, self.placed.workers
+        if cpus == "auto":
+            slots = None if self.gpus else worker_slots(self.task.spec.cluster, self.train)
+            cpus = max(1, (slots or workers) // workers)
+        resources = {"CPU": float(cpus)}
+        if self.gpus:
+            resources["GPU"] = self.train.accelerator_share
+        avoid = {NODE_LABEL: f"!in({','.join(sorted(self.without))})"} if self.without else None
+        return ray.train.ScalingConfig(
+            num_workers=workers,
+            use_gpu=self.gpus,
+            resources_per_worker=resources,
+            label_selector=avoid,
+        )
+
+    def _look(self, watch: Any) -> None:
+        try:
+            now, seen = ray.get(watch.look.remote(), timeout=REPORT_EVERY_S)
+            if is_stalled(now, seen, self.placed.workers, self.train.stall):
+                self._end_stalled(watch)
+            elif time.monotonic() - self._looked_for_room > GROW_EVERY_S:
+                self._grow(watch)
+        except ray.exceptions.RayError:
+            return  # the head is away for a moment, or the watch starts anew
+
+    def _grow(self, watch: Any) -> None:
+        """Have the workers leave where more of them would fit: the next group is larger."""
+        self._looked_for_room = time.monotonic()
+        spec = self.task.spec
+        most = room(self.model, self.gpus, self.without)
+        if most is None or most < self.placed.workers:
+            return
+        wanted = place(spec, self.task.model, self.sizes, most).workers
+        if wanted > self.placed.workers:
+            watch.order.remote(leave=f"there is room for {wanted} workers")
+
+    def _end_stalled(self, watch: Any) -> None:
+        """Tell where every worker is, name those that hold the others up, and end these."""
+        watch.order.remote(stack=True)
+        time.sleep(2 * REPORT_EVERY_S)
+        now, seen = ray.get(watch.look.remote(), timeout=REPORT_EVERY_S)
+        for each in seen:
+            say(f"{each.place}, phase {each.phase}:\n{_stack(each, now)}")
+        blamed = to_blame(now, seen)
+        text = verdict(now, blamed, self.train.stall)
+        say(f"warning: {text}; restarting")
+        nodes = frozenset(each.place.node for each in blamed)
+        self._stalled = Ended(failure=text, avoid=nodes)
+        for each in [*blamed, *seen]:
+            _end(each.place)
+
+
+def _stack(seen: Seen, now: float) -> str:
+    if seen.stack is not None and not seen.silent(now):
+        return seen.stack.rstrip()
+    return reach.stack_of(seen.place)
+
+
+def _end(place: Place) -> None:
+    reach.end(place)
+
+
+def failure(error: Exception) -> str:
+    """Return the cause of a failed training in one line: the first worker's own words."""
+    failures = getattr(error, "worker_failures", None)
+    if not failures:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return f"training failed: {lines[0].strip() if lines else type(error).__name__}"
+    rank, first = min(failures.items())
+    lines = [line for line in str(first).splitlines() if line.strip()]
+    return f"training failed on worker {rank}: {lines[-1].strip() if lines else repr(first)}"

@@ -1,0 +1,189 @@
+"""`provider: onprem` on fake hosts, all of it through `slipway`: up, a run that loses a host, down.
+
+One cluster for all tests, which build on each other in their order.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.hosts.lab import LAPTOP, Lab, address, hosts, lacking, wait_for
+
+WHY_NOT = lacking()
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+
+SECRETS = {"s3/access_key": "AKIDSLIPWAYHOSTS", "s3/secret_key": "hush-hush-slipway-hosts"}
+STORE = f"""
+import boto3, threading
+from moto.server import ThreadedMotoServer
+ThreadedMotoServer("{LAPTOP}", port=9000, verbose=False).start()
+keys = {{"aws_access_key_id": "x", "aws_secret_access_key": "x"}}
+s3 = boto3.client("s3", endpoint_url="http://{LAPTOP}:9000", region_name="us-east-1", **keys)
+s3.create_bucket(Bucket="bucket")
+print("ready", flush=True)
+threading.Event().wait()
+"""
+STEPS = 600
+
+
+def document() -> dict[str, Any]:
+    provider = {
+        "type": "onprem",
+        "head": address(1),
+        "hosts": [address(number) for number in (2, 3, 4)],  # the last stands by
+        "user": "root",
+        "python": sys.executable,
+    }
+    storage = {"url": "s3://bucket/team", "endpoint": f"http://{LAPTOP}:9000"}
+    pool = {"name": "cpu", "nodes": 2, "cpus": 1, "memory": "2Gi"}
+    model = {
+        "domain": "text",
+        "task": "generation",
+        "data": {"source": "builtin:python-docs", "tokenizer": {"type": "bpe", "size": 300}},
+        "network": {"type": "gpt", "layers": 1, "heads": 2, "width": 32, "context": 32},
+        "train": {
+            "steps": STEPS,
+            "global_batch": 4,
+            "workers": 2,
+            "zero": {"stage": 2},
+            "checkpoint": {"every": 50},
+        },
+        "serve": {"replicas": 1, "cpus": 0.5},
+    }
+    cluster = {
+        "provider": provider,
+        "head": {"memory": "1Gi"},
+        "storage": storage | {"region": "us-east-1", "credentials": {"secret": "s3"}},
+        "pools": [pool],
+    }
+    return {"name": "hosts", "cluster": cluster, "models": {"m": model}}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with hosts(tmp_path_factory.mktemp("lab"), 4) as lab, lab.serving(STORE):
+        lab.write(document(), SECRETS)
+        yield lab
+
+
+def nodes(lab: Lab) -> set[str]:
+    """Addresses of the hosts that are alive."""
+    return {node["address"] for node in lab.answer("status")["nodes"] if node["alive"]}
+
+
+def ray_on(lab: Lab, number: int) -> str:
+    """What of Ray runs on a host."""
+    return lab.ask(f"host{number}", "pgrep -fa '[r]ay' || true")
+
+
+def test_hosts_that_cannot_be_used_are_named_before_anything_starts(lab: Lab) -> None:
+    refused = lab.answer("up", "--set", "cluster.provider.user=nobody", code=1)["errors"]
+    assert f"{address(4)}: ssh refuses the login" in refused[0]["message"]
+    refused = lab.answer("run", code=1)["errors"]
+    assert "hosts is not up; slipway up starts it" in refused[0]["message"]
+    assert ray_on(lab, 1) == ""
+
+
+def test_up_starts_the_head_and_its_least_hosts_and_twice_changes_nothing(lab: Lab) -> None:
+    interrupted = lab.slipway("up", "--json")
+    wait_for("Ray on the head", lambda: "gcs_server" in ray_on(lab, 1), 120)
+    lab.ask("laptop", "pkill -TERM -f 'slipway.py [u]p'")
+    interrupted.communicate(timeout=60)
+    assert interrupted.returncode != 0
+    first = lab.answer("up")
+    assert first["fresh"]
+    assert nodes(lab) == {address(1), address(2), address(3)}
+    second = lab.answer("up")
+    assert (second["fresh"], second["dashboard"]) == (False, first["dashboard"])
+
+
+def test_the_dashboard_is_reached_by_ssh_alone_and_asks_for_the_token(lab: Lab) -> None:
+    url = lab.answer("up")["dashboard"]
+    code = "curl -s -o /dev/null -w %{http_code} --max-time 5"
+    assert lab.ask("laptop", f"{code} {url}/api/v0/nodes") == "401"
+    assert lab.ask("laptop", f"{code} http://{address(1)}:8265/api/v0/nodes") == "000"
+
+
+def test_a_run_goes_on_when_a_host_dies_and_another_takes_its_place(lab: Lab) -> None:
+    run = lab.slipway("run", "m", "--until", "train", "--json")
+    assert run.stderr is not None
+    told = []
+    for line in run.stderr:
+        told.append(line)
+        if line.startswith("validation after step 150:"):
+            lab.script("kill", "host3")
+            break
+    output, errors = run.communicate(timeout=420)
+    assert run.returncode == 0, output + "".join(told) + errors[-3000:]
+    assert f"step {STEPS}/{STEPS}" in errors
+    attempt, step = resumed(errors)
+    assert (attempt, step >= 50) == (2, True)
+    assert nodes(lab) >= {address(1), address(2), address(4)}
+
+
+def resumed(errors: str) -> tuple[int, int]:
+    """Attempt and step that the last start of the workers says it begins with."""
+    found = re.findall(r"attempt (\d+), .* step ([\d,]+) of", errors)
+    return int(found[-1][0]), int(found[-1][1].replace(",", ""))
+
+
+def test_what_a_run_printed_is_kept(lab: Lab) -> None:
+    (run,) = lab.answer("runs")["runs"]
+    assert (run["state"], run["step"]) == ("complete", STEPS)
+    assert "starting 2 training workers" in str(lab.answer("logs", run["run"])["logs"])
+
+
+def test_services_answer_at_the_laptops_own_address(lab: Lab) -> None:
+    lab.answer("promote", "m")
+    served = lab.answer("serve", "m")
+    assert served["url"] == "http://127.0.0.1:8000"
+    answer = lab.answer("predict", "m", "The", "-p", "max_new_tokens=4")
+    assert answer["version"] == 1
+    token = lab.ask("laptop", f"awk '!/^#/ {{print $2}}' {served['token_file']}").strip()
+    asked = 'curl -s -o /dev/null -w %{http_code} --max-time 30 -d \'{"inputs": "The"}\' '
+    asked += "-H 'Content-Type: application/json'"
+    url = f"{served['url']}/models/m"
+    assert lab.ask("laptop", f"{asked} {url}") == "401"
+    assert lab.ask("laptop", f"{asked} -H 'Authorization: Bearer {token}' {url}") == "200"
+    lab.answer("stop", "m")
+
+
+def test_a_link_that_was_cut_is_found_again(lab: Lab) -> None:
+    lab.script("cut", "laptop")
+    (refused,) = lab.answer("status", code=1, timeout_s=120)["errors"]
+    assert address(1) in refused["message"]
+    lab.answer("runs", timeout_s=120)  # what the storage knows
+    lab.script("heal", "laptop")
+    wait_for("the tunnel", lambda: lab.answer("status")["cluster"] == "hosts", 60)
+
+
+def test_secrets_are_in_no_argument_and_no_log(lab: Lab) -> None:
+    words = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert not any(value in words for value in SECRETS.values())
+    for host in ("host1", "host2"):
+        script = f"grep -rlF -e {SECRETS['s3/secret_key']} /tmp/ray/ || true"
+        assert lab.ask(host, script) == ""
+    kept = [path for path in lab.laptop.rglob("*") if path.is_file()]
+    holders = [path.name for path in kept if SECRETS["s3/secret_key"].encode() in path.read_bytes()]
+    assert holders == ["secret_key"]
+
+
+def test_down_leaves_nothing(lab: Lab) -> None:
+    lab.script("start", "host3")
+    assert lab.answer("down", "-y")["ended"] > 0
+    for number in (1, 2, 3, 4):
+        assert ray_on(lab, number) == ""
+        left = lab.ask(f"host{number}", "ls -A ~/.slipway /tmp; cat ~/.bashrc")
+        assert "token" not in left
+        assert "secrets" not in left
+        assert "slipway/environment" not in left
+        assert "ray" not in left
+    assert not (lab.laptop / ".local/state/slipway/hosts-onprem").exists()
+    assert lab.answer("status")["cluster"] is None
+    assert lab.answer("down", "-y")["ended"] == 0
