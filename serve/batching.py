@@ -20,6 +20,8 @@ SLACK = 16
 PASS = 16
 """Requests of a pass on a processor: what 32 need outgrows its cache and takes a tenth longer."""
 
+AHEAD = 2
+"""So many passes are given to the computer at once, where they are full."""
 RELENT_S = 0.5
 """Without a refusal for so long, the overload is over."""
 
@@ -77,6 +79,7 @@ class Batcher:
         self._waiting: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._passes: set[asyncio.Task[None]] = set()
         self._alone: asyncio.Future[list[Any]] | None = None
         self._batch_s = 0.1
         self._refusing_until = 0.0
@@ -129,14 +132,29 @@ class Batcher:
         return answer
 
     async def _work(self) -> None:
+        """Takes batches until nobody waits.
+
+        While a pass is computed the next may be due already, if it is full: nobody could join it,
+        and the computer goes from one to the other without waiting for this loop.
+        """
         while self._waiting:
+            await self._room(len(self._waiting))
             if self._alone is not None and not self._alone.done():
                 await asyncio.wait([self._alone])  # meanwhile the batch grows
             await self._fill()
             # Whoever hung up meanwhile is not computed.
             batch = [each for each in self._take() if not each.answer.done()]
             for group in by_length(batch, self.most):
-                await self._compute(group)
+                await self._room(len(group))
+                self._passes.add(asyncio.create_task(self._compute(group)))
+
+    async def _room(self, count: int) -> None:
+        """Waits until a pass of so many may follow those under way."""
+        full = min(self.size, self.most)
+        while len(self._passes) >= (AHEAD if count >= full else 1):
+            done, _ = await asyncio.wait(self._passes, return_when=asyncio.FIRST_COMPLETED)
+            self._passes -= done
+            count = max(count, len(self._waiting))
 
     async def _fill(self) -> None:
         """Waits for others as long as the oldest may wait; not at all by default."""
@@ -155,13 +173,12 @@ class Batcher:
         return [self._waiting.popleft() for _ in range(min(self.size, len(self._waiting)))]
 
     async def _compute(self, group: Sequence[Waiting]) -> None:
-        started = time.monotonic()
         loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(self._computer, compute, self.loaded, group)
+        seconds, answers = await loop.run_in_executor(self._computer, timed, self.loaded, group)
         self.sizes.append(len(group))
         if self._observe is not None:
             self._observe(len(group), len(self._waiting))
-        self._batch_s = 0.8 * self._batch_s + 0.2 * (time.monotonic() - started)
+        self._batch_s = 0.8 * self._batch_s + 0.2 * seconds
         for waiting, answer in zip(group, answers, strict=True):
             if waiting.answer.done():
                 continue
@@ -189,6 +206,13 @@ def read_row(loaded: Loaded, request: Mapping[str, Any]) -> Columns:
 def read_and_compute(loaded: Loaded, request: Mapping[str, Any]) -> list[Any]:
     """The answer to one request, or the exception, in a list."""
     return compute(loaded, [Asked(request, read_row(loaded, request))])
+
+
+def timed(loaded: Loaded, group: Sequence[Asked]) -> tuple[float, list[Any]]:
+    """The seconds that `compute` takes, and what it gives."""
+    started = time.monotonic()
+    answers = compute(loaded, group)
+    return time.monotonic() - started, answers
 
 
 def compute(loaded: Loaded, group: Sequence[Asked]) -> list[Any]:

@@ -63,6 +63,11 @@ def _enter(
         torch.distributed.barrier()  # who leaves early closes connections that others still use
     finally:
         torch.distributed.destroy_process_group()
+    # Groups that DeepSpeed made live on in its engines, and may abort the process when
+    # the interpreter takes them down after the peers have gone.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _free_port() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.estimates import NETWORKS
+from tests.bench.killer import CASES
 from tests.bench.quality import BOUNDS
 from tests.bench.result import Result
 from tests.bench.samples import SAMPLES
@@ -22,7 +23,6 @@ ROWS = {
     "memory": "tests.bench.memory",
     "bundle": "tests.bench.bundle",
     "resume": "tests.bench.resume",
-    "killer": "tests.bench.killer",
     "reshard": "tests.bench.reshard",
     "checkpoint-cost": "tests.bench.checkpoint_cost",
     "preemption": "tests.bench.preemption",
@@ -49,6 +49,7 @@ ROWS |= {
     if domain != "language"
     for row in ("parity", "bundle", "resume")
 }
+ROWS |= {f"killer-{case}": "tests.bench.killer" for case in CASES}
 ROWS |= {f"estimates-{network}": "tests.bench.estimates" for network in NETWORKS}
 ROWS |= {f"serving-{task}": "tests.bench.serving" for task in WAYS}
 ROWS |= {f"serve-{row}": f"tests.bench.serve_{row}" for row in SERVING}

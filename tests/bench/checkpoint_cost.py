@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
 from pathlib import Path
 
-import boto3
 import torch
-from moto.server import ThreadedMotoServer
 
-from cluster.spec import Spec, load
+from cluster.spec import Spec
 from cluster.storage import open_storage
 from jobs.loop import Worker
 from jobs.runs import Run, joined_metrics
 from jobs.task import Task
 from tests.bench.result import Result, Say
+from tests.bench.stores import on_s3
 from tests.process_group import run_group
 from tests.trainings import MODEL, prepare_data, write_spec
 
@@ -39,13 +37,10 @@ def work(spec: Spec, data: str) -> None:
 
 def measure(folder: Path, say: Say, steps: int = 6 * EVERY + 1, width: int = 256) -> Result:
     """Train once with each kind of store."""
-    shares = {"folder": paused(spec_of(folder / "local", steps, width, None), say)}
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        shares["S3"] = paused(spec_of(folder / "s3", steps, width, server), say)
-    finally:
-        server.stop()
+    shares = {"folder": paused(write(folder / "local", steps, width), say)}
+    write(folder / "s3", steps, width)
+    with on_s3(folder / "s3") as spec:
+        shares["S3"] = paused(spec, say)
     return Result(
         ", ".join(f"{share:.1%} ({name})" for name, share in shares.items()),
         f"below {LIMIT:.0%}",
@@ -54,21 +49,12 @@ def measure(folder: Path, say: Say, steps: int = 6 * EVERY + 1, width: int = 256
     )
 
 
-def spec_of(folder: Path, steps: int, width: int, server: ThreadedMotoServer | None) -> Spec:
-    """A spec in this folder, with its storage there or at the server."""
+def write(folder: Path, steps: int, width: int) -> Spec:
+    """A spec in this folder, with its storage there."""
     train = {"steps": steps, "global_batch": 16, "micro_batch": 8, "workers": 2}
     train |= {"checkpoint": {"every": EVERY}, "validate": {"every": 10 * steps}}
     network = {"width": width, "layers": 4, "heads": 4}
-    spec = write_spec(folder, train, network, name="cost")
-    if server is None:
-        return spec
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket="cost")
-    storage = f"cluster.storage={{url: 's3://cost/p', endpoint: '{endpoint}', region: us-east-1}}"
-    return load(folder / "cluster.yaml", None, [storage])
+    return write_spec(folder, train, network, name="cost")
 
 
 def paused(spec: Spec, say: Say) -> float:

@@ -7,6 +7,7 @@ import os
 import random
 import statistics
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,18 @@ from jobs.progress import parse_lines
 from jobs.runs import Run
 from tests.bench.result import Result, Say
 from tests.bench.resume import await_step, last_step
+from tests.bench.stores import on_s3
 from tests.clusters import OBJECT_STORE_BYTES, open_run, own_cluster, start_run, train
 from tests.trainings import curve, largest_difference, write_spec
 
 KILLS = int(os.environ.get("KILLS", "20"))
 STEPS = int(os.environ.get("STEPS", "400"))
-STAGE = int(os.environ.get("STAGE", "2"))
 EVERY = 10
 CLAIM = "resume is exact, and little is lost"
 HOW = (
     f"{KILLS} kills with -9 of a random process of the run (worker, controller, driver, gcs, "
-    f"dashboard, all of the head) at random steps of {STEPS}, ZeRO {STAGE}, 2 workers, fp32, "
-    f"dropout 0.1, a checkpoint every {EVERY} steps, local storage; `KILLS`, `STEPS` and `STAGE` "
-    "set these"
+    f"dashboard, all of the head) at random steps of {STEPS}, 2 workers, fp32, dropout 0.1, a "
+    f"checkpoint every {EVERY} steps"
 )
 MEDIAN_S = 30.0
 KINDS = {
@@ -47,6 +47,14 @@ KINDS = {
 }
 KEPT = ("gcs", "dashboard")
 """The cluster starts these again by itself, and training does not stop meanwhile."""
+CASES = {
+    "zero-0": (0, False),
+    "zero-1": (1, False),
+    "zero-2": (2, False),
+    "zero-3": (3, False),
+    "s3": (2, True),
+}
+"""By the row's end of name: ZeRO stage, and whether storage is S3 (moto) instead of a folder."""
 BY_HAND = ("driver", "head")
 """After these, somebody has to type the same command again."""
 
@@ -59,20 +67,27 @@ class Kills:
     seconds: list[float] = field(default_factory=list)
 
 
-def measure(folder: Path, say: Say) -> Result:
+def measure(folder: Path, say: Say, sample: str) -> Result:
     """Train twice on a cluster of its own, the second time under a killer."""
+    stage, remote = CASES[sample]
     settings: dict[str, Any] = {"steps": STEPS, "global_batch": 32, "micro_batch": 2, "workers": 2}
-    settings |= {"precision": "fp32", "zero": {"stage": STAGE}, "checkpoint": {"every": EVERY}}
+    settings |= {"precision": "fp32", "zero": {"stage": stage}, "checkpoint": {"every": EVERY}}
     spec = write_spec(folder, settings, {"dropout": 0.1}, name="killer")
-    with own_cluster(spec, folder / "state") as connection:
+    with on_s3(folder) if remote else nullcontext(spec) as stored:
+        return measure_in(stored, folder / "state", say)
+
+
+def measure_in(spec: Spec, state: Path, say: Say) -> Result:
+    """The row's figures, from a run that nothing ended and one that the killer did."""
+    with own_cluster(spec, state) as connection:
         expected = curve(spec, train(connection, spec).id)
         run = open_run(spec, again=True)
         kills = haunt(connection, spec, run, random.Random(0), say)
     worst = largest_difference(curve(spec, run.id), expected)
     repeated, median_s = repeats(run), statistics.median(kills.seconds)
     return Result(
-        f"curve {worst:.1e} off; at most {max(repeated)} steps repeated a kill; "
-        f"{median_s:.0f} s (median) from kill to next new step",
+        f"curve {worst:.1e} off after {len(kills.kinds)} kills; at most {max(repeated)} steps "
+        f"repeated a kill; {median_s:.0f} s (median) from kill to next new step",
         f"0; at most {EVERY + 1}; under {MEDIAN_S:.0f} s",
         worst == 0 and max(repeated) <= EVERY + 1 and median_s < MEDIAN_S,
         {"kinds": kills.kinds, "seconds": kills.seconds, "repeated": repeated, "worst": worst},

@@ -60,6 +60,42 @@ def test_requests_gather_while_the_model_is_busy(make: Make) -> None:
     assert len(loaded.threads) == 1
 
 
+def test_a_full_pass_follows_without_the_loop(make: Make) -> None:
+    loaded = FakeLoaded(0.05)
+
+    async def work() -> int:
+        batcher = make(loaded)
+        batcher.most = 2
+        asked = asyncio.create_task(ask(batcher, *"abcde"))
+        while len(loaded.batches) < 2:
+            await asyncio.sleep(0.001)
+        time.sleep(0.3)  # whatever else the loop has to do
+        computed = len(loaded.batches)
+        await asked
+        return computed
+
+    assert run(work()) == 3
+    assert [len(batch) for batch in loaded.batches] == [1, 2, 2]
+
+
+def test_what_is_not_full_waits_for_its_turn(make: Make) -> None:
+    loaded = FakeLoaded(0.1)
+
+    async def work() -> None:
+        batcher = make(loaded)
+        batcher.most = 2
+        asked = asyncio.create_task(ask(batcher, *"abc"))
+        while len(loaded.batches) < 2:
+            await asyncio.sleep(0.001)
+        late = asyncio.create_task(ask(batcher, "d"))
+        await asyncio.sleep(0.05)
+        await ask(batcher, "e")
+        await asyncio.gather(asked, late)
+
+    run(work())
+    assert [len(batch) for batch in loaded.batches] == [1, 2, 2]
+
+
 def test_a_batch_waits_for_others_only_where_told(make: Make) -> None:
     loaded = FakeLoaded()
 
