@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.storage import MissingError, Storage
 from jobs.bundles import BundleError, Version, fetch_bundle, resolve
-from jobs.domains import Loaded
+from jobs.domains import Loaded, Settles
 from serve.errors import ServiceError
 from serve.tasks import TASKS, Task
 
@@ -168,6 +168,8 @@ def check_task(version: Version, task: tuple[str, str]) -> None:
 
 def warm_up(loaded: Loaded, task: Task) -> None:
     """The first answer pays for what is made lazily; a sample that does not suit is no failure."""
+    if isinstance(loaded, Settles):
+        loaded.settle()
     try:
         loaded.answer(task.sample())
     except ValueError:

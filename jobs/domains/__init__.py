@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import pyarrow as pa
 
@@ -179,6 +179,14 @@ class Loaded(Protocol):
 
     def answer(self, request: Mapping[str, Any]) -> Any:
         """One request to one answer; ValueError where the request is wrong."""
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A trained model that can make itself ready for many requests."""
+
+    def settle(self) -> None:
+        """Take a moment now, for less with each request."""
 
 
 def open_domain(model: ModelSpec, processor: Path, pretrained: Path | None = None) -> Domain:

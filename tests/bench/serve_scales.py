@@ -16,7 +16,7 @@ CLAIM = "services follow the load"
 HOW = (
     "from zero: first request to each of ten models that sleep; stepped load of 2, 16 and 2 "
     "connections on one with replicas 1..2 and target_ongoing 4: replicas after each step, and "
-    "requests that failed (a refusal with Retry-After is none)"
+    "requests that failed (a refusal with Retry-After is none); then the sleepers sleep again"
 )
 SLEEPERS, MOST_S, LEAST_ANSWERS = 10, 20.0, 5000
 STEPS = ((2, 20.0), (16, 60.0), (2, 110.0))
@@ -33,16 +33,20 @@ def measure(folder: Path, say: Say, sleepers: int = SLEEPERS) -> Result:
         steps = [step(served, connections, seconds) for connections, seconds in STEPS]
         for each in steps:
             say(str(each))
+        asleep = sum(not processes(served, f"ray::ServeReplica:{name}:") for name in names)
     median = statistics.median(waits)
     failed = sum(each["failed"] for each in steps)
     answers = sum(each["answers"] for each in steps)
     replicas = [each["replicas"] for each in steps]
     return Result(
-        f"from zero {median:.1f} s ({min(waits):.1f} to {max(waits):.1f}, {len(waits)} times); "
+        f"from zero {median:.1f} s ({min(waits):.1f} to {max(waits):.1f}, {len(waits)} times), "
+        f"{asleep} asleep again; "
         f"replicas {' '.join(map(str, replicas))}; {failed} failed of {answers:,}",
-        f"median of ten below {MOST_S:.0f} s; 1 2 1; 0 failed of at least {LEAST_ANSWERS:,}",
+        f"median of ten below {MOST_S:.0f} s, all asleep; 1 2 1; 0 failed of at least "
+        f"{LEAST_ANSWERS:,}",
         median < MOST_S
         and len(waits) >= SLEEPERS
+        and asleep == len(waits)
         and replicas == [1, 2, 1]
         and not failed
         and answers >= LEAST_ANSWERS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance, use_afte
 
 from cluster import local
 from jobs.verbs.predict import predict
+from serve.reading import READ_TIMEOUT_S
 from serve.samples import tone
 from tests.broken import broken_files
 from tests.fuzzing import fuzzed, wrong_answer
@@ -144,6 +146,44 @@ def test_what_nobody_should_send(served: Served) -> None:
         headers = {name: value.encode().decode("latin-1") for name, value in headers.items()}
         found = served.ask(request.path, request.body, headers=headers, method=request.method)
         assert not wrong_answer(request, found.status, found.body), request
+
+
+def test_clients_that_dawdle_or_hang_up_cost_nothing(served: Served) -> None:
+    """More of them than a model's queue holds: a byte a second, or gone once they have asked."""
+    body = json.dumps({"inputs": "open a socket"}).encode()
+    slow = [begin(served, "/models/labels", 1000) for _ in range(100)]
+    for gone in [begin(served, "/models/labels", len(body)) for _ in range(100)]:
+        gone.sendall(body)
+        gone.close()
+    began, asked = time.monotonic(), 0
+    while time.monotonic() - began < READ_TIMEOUT_S - 2:
+        for each in slow:
+            each.sendall(b" ")
+        sent = time.monotonic()
+        assert served.ask("/models/labels", body).status == 200
+        assert time.monotonic() - sent < 1
+        asked += 1
+        time.sleep(max(0.0, 1 - (time.monotonic() - sent)))
+    assert asked > 20
+    for each in slow:
+        each.settimeout(30)
+        assert each.recv(100).startswith(b"HTTP/1.1 408 ")
+        each.close()
+
+
+def begin(served: Served, path: str, length: int) -> socket.socket:
+    """A connection that has announced a body of so many bytes."""
+    host, port = served.url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), timeout=10)
+    lines = (
+        f"POST {path} HTTP/1.1",
+        f"Host: {host}",
+        f"Authorization: Bearer {served.token}",
+        "Content-Type: application/json",
+        f"Content-Length: {length}",
+    )
+    client.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+    return client
 
 
 def test_the_dashboards_figures_are_exported(served: Served) -> None:

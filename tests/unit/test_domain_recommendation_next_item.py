@@ -186,8 +186,12 @@ def test_the_saved_folder_is_the_network(made: Any, tmp_path: Path, dtype: torch
     again = made.domain.restore(tmp_path)
     assert {name: t.dtype for name, t in again.state_dict().items()} == dict.fromkeys(state, dtype)
     assert all(torch.equal(state[name], t) for name, t in again.state_dict().items())
-    answers = load("recommendation", "next-item", tmp_path).answer({"inputs": {"user": 7}})
+    loaded = load("recommendation", "next-item", tmp_path)
+    answers = loaded.answer({"inputs": {"user": 7}})
     assert len(answers) == 10
+    loaded.settle()
+    assert isinstance(loaded._states, torch.jit.ScriptModule)
+    assert loaded.answer({"inputs": {"user": 7}}) == answers
 
 
 def test_any_events_are_scored_after_the_stored_history(made: Any, tmp_path: Path) -> None:

@@ -127,7 +127,11 @@ def test_from_a_builtin_source_to_an_answer(digits: Project, tmp_path: Path) -> 
     assert len(answer) == 3
     assert answer[0]["label"] == domain.labels[int(outcomes["predicted"][0])]
     assert answer[0]["score"] == pytest.approx(float(outcomes["confidence"][0]), rel=1e-4)
-    assert len(loaded.answer({"inputs": png})) == 5
+    before = loaded.answer({"inputs": png})
+    assert len(before) == 5
+    loaded.settle()
+    assert isinstance(loaded._logits, torch.jit.ScriptModule)
+    assert loaded.answer({"inputs": png}) == before
 
 
 def test_serving_sees_what_training_saw(digits: Project, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from jobs.domains import Columns
 from jobs.domains.recommendation.catalogue import Catalogue
 from jobs.domains.recommendation.networks import leave_out
 from jobs.domains.recommendation.reading import recent_of
+from jobs.domains.tracing import Forward, traced
 
 if TYPE_CHECKING:
     from jobs.domains.recommendation.factors import MatrixFactorisation
@@ -38,6 +39,17 @@ class NextItemAnswers:
         with torch.inference_mode():
             vectors, offsets = network.vectors()
             self.vectors, self.offsets = vectors.float().T.contiguous(), offsets.float()
+        self._states: Forward = network.states
+
+    def settle(self) -> None:
+        """Make ready for many requests: the network runs as a recorded graph on a processor."""
+        if self.vectors.device.type == "cpu":
+            shapes = [(3, 2), (1, 1), (2, self.network.shape.context), (16, 5)]
+            items = [
+                torch.arange(n * m).view(n, m) % self.network.shape.num_items for n, m in shapes
+            ]
+            examples = [(each + 1,) for each in items]
+            self._states = traced(self.network, self.network.states, examples)
 
     def row(self, request: Mapping[str, Any]) -> Columns:
         """{"inputs": {"user": ID} or {"history": [ID, ...]}} as one row.
@@ -71,7 +83,7 @@ class NextItemAnswers:
             name: values.to(device)
             for name, values in self.collate(joined_rows(rows, ("items",))).items()
         }
-        states = self.network.states(batch["items"])
+        states = self._states(batch["items"])
         last = states[torch.arange(len(states)), batch["lengths"] - 1].float()
         scores = leave_out(torch.addmm(self.offsets, last, self.vectors), batch["seen"])
         wanted = [top_k_of(request) for request in requests]

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jobs.domains import Columns, classes
 from jobs.domains.text.padding import encoded, joined_rows, padded
 from jobs.domains.text.vocabulary import Vocabulary
+from jobs.domains.tracing import Forward, traced
 
 PARAMETERS = ("top_k", "function_to_apply", "truncation")
 
@@ -26,6 +27,25 @@ class ClassificationAnswers:
         self.vocabulary = vocabulary
         self.labels = labels
         self.context = context
+        self._logits: Forward = self._called
+
+    def settle(self) -> None:
+        """Make ready for many requests: BERT runs as a recorded graph on a processor."""
+        if self.network.config.model_type == "bert" and self.network.device.type == "cpu":
+            texts = [(3, 7), (1, 5), (2, self.context), (16, 1)]
+            examples = [self._example(*sizes) for sizes in texts]
+            self._logits = traced(self.network, self._called, examples)
+
+    def _called(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+    def _example(self, count: int, width: int) -> tuple[Tensor, Tensor]:
+        """So many texts of any tokens, of lengths from half the width to all of it."""
+        tokens = torch.arange(count * width).view(count, width) % self.vocabulary.size
+        lengths = torch.linspace(-(-width // 2), width, count).long()
+        mask = (torch.arange(width)[None] < lengths[:, None]).long()
+        return tokens, mask
 
     def row(self, request: Mapping[str, Any]) -> Columns:
         """The text of a request as a row, or its several texts as several."""
@@ -39,7 +59,7 @@ class ClassificationAnswers:
         """For each request a list per text of {"label", "score"}, the likeliest first."""
         tops = [_top_of(request) for request in requests]
         batch = padded(joined_rows(rows), self.vocabulary.padding, self.network.device)
-        logits = self.network(**batch).logits.float().cpu().numpy()
+        logits = self._logits(batch["input_ids"], batch["attention_mask"]).float().cpu().numpy()
         ends = np.cumsum([len(row["tokens"]) for row in rows])
         return [
             [classes.ranked(one, self.labels, top) for one in part]

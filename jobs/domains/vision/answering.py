@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jobs.domains import Columns, classes
+from jobs.domains.tracing import Forward, traced
+from jobs.domains.vision.cnn import MODEL_TYPE
 from jobs.domains.vision.decoding import MAX_BYTES, PictureError, decode, pixels_of
 from jobs.domains.vision.networks import logits_of
 from jobs.domains.vision.pictures import Pictures
 
 PARAMETERS = ("top_k", "function_to_apply")
+RECORDED = ("resnet", MODEL_TYPE)
+"""Networks that take no decision by what a picture shows."""
 TOP = 5
 """Classes in an answer that asks for no number, as in Hugging Face's pipelines."""
 
@@ -28,6 +32,18 @@ class ImageAnswers:
         self.network: Any = network
         self.pictures = pictures
         self.labels = labels
+        self._logits: Forward = self._called
+
+    def settle(self) -> None:
+        """Make ready for many requests: ours run as a recorded graph on a processor."""
+        if self.network.config.model_type in RECORDED and self.network.device.type == "cpu":
+            size = self.pictures.size
+            shapes = [(count, self.pictures.channels, size, size) for count in (3, 1, 16)]
+            examples = [(torch.randn(shape),) for shape in shapes]
+            self._logits = traced(self.network, self._called, examples)
+
+    def _called(self, values: Tensor) -> Tensor:
+        return logits_of(self.network, values, self.pictures)
 
     def row(self, request: Mapping[str, Any]) -> Columns:
         """The picture of a request as raw pixels, [1, channels * size * size]."""
@@ -46,7 +62,7 @@ class ImageAnswers:
         tops = [_top_of(request) for request in requests]
         pixels = self.pictures.shaped(np.concatenate([row["pixels"] for row in rows]))
         values = torch.from_numpy(self.pictures.normalised(pixels)).to(self.network.device)
-        logits = logits_of(self.network, values, self.pictures).cpu().numpy()
+        logits = self._logits(values).cpu().numpy()
         return [
             classes.ranked(one, self.labels, top) for one, top in zip(logits, tops, strict=True)
         ]
