@@ -16,19 +16,21 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed
 
 from cluster.storage import DamagedError, Storage, StorageError
 from jobs.agreement import AgreedError, at_rank_0, together
-from jobs.engine import Engine
 from jobs.errand import Errand
 from jobs.progress import FORMAT, MANIFEST, damaged_manifests, sealed, unpublished
 from jobs.runs import Checkpoint, Run, checkpoints
 from jobs.session import say
 from jobs.state_files import BUFFERS, rank_file
 from jobs.workplace import StateFiles, Workplace
+
+if TYPE_CHECKING:  # who looks after the run needs no DeepSpeed, which takes a second to import
+    from jobs.engine import Engine
 
 RETRY_EVERY_S = 5.0
 PATIENCE_S = 300.0

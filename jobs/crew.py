@@ -17,7 +17,6 @@ import ray.train.torch
 
 from jobs.agreement import AgreedError
 from jobs.divergence import DivergedError
-from jobs.loop import Worker
 from jobs.pulse import Pulse
 from jobs.task import Task
 from jobs.watch import REPORT_EVERY_S, Place
@@ -32,6 +31,8 @@ def work(config: dict[str, Any]) -> dict[str, Any] | str:
 
     Raised, it would be tried again from a checkpoint.
     """
+    from jobs.loop import Worker  # DeepSpeed: the driver and Ray Train's controller do without
+
     global _here
     task: Task = config["task"]
     pulse = _here = Pulse()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from jobs.divergence import Skip, data_step
 from jobs.domains import Domain
-from jobs.engine import Layout
 from jobs.order import rows_of_step, rows_of_step_by_length
 from jobs.rows import Rows
+
+if TYPE_CHECKING:
+    from jobs.engine import Layout
 
 Batch = dict[str, Tensor]
 

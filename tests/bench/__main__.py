@@ -40,6 +40,8 @@ ROWS = {
     "sweep-restarts": "tests.bench.sweep_restarts",
     "sweep-overhead": "tests.bench.sweep_overhead",
 }
+SWITCHES = ("SEEDS", "KILLS", "STEPS", "TRIALS", "FUNCTION_TRIALS", "MODELS", "MINUTES")
+"""What the environment may change of a row."""
 SERVING = (
     "speed", "peers", "streams", "upgrades", "overload", "survives", "fuzz", "scales", "steady",
 )  # fmt: skip
@@ -99,15 +101,15 @@ def measured(name: str) -> dict[str, Any]:
         "holds": result.holds,
         "date": time.strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),
-        "command": f"{_seeds()}make bench ROW={name}",
+        "command": f"{_asked()}make bench ROW={name}",
         "machine": machine(),
         "details": result.details,
     }
 
 
-def _seeds() -> str:
-    """How the command begins where the environment asks for other than the usual seeds."""
-    return f"SEEDS={os.environ['SEEDS']} " if "SEEDS" in os.environ else ""
+def _asked() -> str:
+    """How the command begins where the environment asks for other than the usual."""
+    return "".join(f"{name}={os.environ[name]} " for name in SWITCHES if name in os.environ)
 
 
 if __name__ == "__main__":

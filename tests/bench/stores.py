@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from cluster.spec import Spec, load
 @contextmanager
 def on_s3(folder: Path) -> Iterator[Spec]:
     """The spec in ``folder``/cluster.yaml with its storage at a moto server of its own."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:
