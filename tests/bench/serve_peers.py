@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from tests.services import DIGITS, FILMS, Served, serving
 CLAIM = "ahead of what people pick instead"
 HOW = (
     "requests/s at 1, 16 and 64 connections, one replica with one thread, against LitServe "
-    "(batches of 16) and a hand-written FastAPI service with the same weights, in turn; BERT of 4 "
-    "layers on 25 tokens, a CNN on 28x28 PNG and on 224x224 JPEG, SASRec over 10,000 items, and "
-    "pictures of 5 MB at 4 connections; medians of the rounds, the worst case of each kind named"
+    "(batches of 16) and a hand-written FastAPI service with the same weights, in turn, each "
+    "alone; BERT of 4 layers on 25 tokens, a CNN on 28x28 PNG and on 224x224 JPEG, SASRec over "
+    "10,000 items, and pictures of 5 MB at 4 connections; medians of the rounds, the worst case of "
+    "each kind named"
 )
 CONNECTIONS = (1, 16, 64)
 PEERS = ("fastapi", "litserve")
@@ -69,9 +71,25 @@ def bodies(bundles: dict[str, Path]) -> dict[str, tuple[str, Any]]:
     }
 
 
+@dataclass(frozen=True)
+class Peer:
+    """A service that runs, in a process group of its own."""
+
+    url: str
+    group: int
+
+    def rest(self) -> None:
+        """Stand still while others are measured: LitServe looks for work all the time."""
+        os.killpg(self.group, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Go on."""
+        os.killpg(self.group, signal.SIGCONT)
+
+
 @contextmanager
-def peer(name: str, bundle: Path, kind: tuple[str, str], body: Any) -> Iterator[str]:
-    """A peer's address, once it answers."""
+def peer(name: str, bundle: Path, kind: tuple[str, str], body: Any) -> Iterator[Peer]:
+    """A peer, once it answers."""
     port = free_ports(1)[0]
     command = [sys.executable, "-m", "tests.bench.peers", name, str(bundle), *kind, str(port)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -84,7 +102,7 @@ def peer(name: str, bundle: Path, kind: tuple[str, str], body: Any) -> Iterator[
             while "200" not in press(load(url, body, 1, 0.2)).statuses:
                 if child.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{name} did not start")
-            yield url
+            yield Peer(url, child.pid)
         finally:  # LitServe's workers too: the group is its own
             os.killpg(child.pid, signal.SIGKILL)
 
@@ -127,14 +145,18 @@ def compare(
         peer("litserve", bundle, kind, body) as second,
     ):
         peers = {"fastapi": first, "litserve": second}
+        for each in peers.values():
+            each.rest()
         for _ in range(rounds):
             for level in levels:
                 ours = plan(served, model, body, connections=level, seconds=seconds)
-                plans = {"ours": ours} | {
-                    n: load(u, body, level, seconds) for n, u in peers.items()
-                }
-                for name, each in plans.items():
-                    seen.setdefault((name, level), []).append(press(each))
+                seen.setdefault(("ours", level), []).append(press(ours))
+                for name, each in peers.items():
+                    each.wake()
+                    seen.setdefault((name, level), []).append(
+                        press(load(each.url, body, level, seconds))
+                    )
+                    each.rest()
     found: dict[str, dict[str, Any]] = {}
     for (name, level), runs in seen.items():
         found.setdefault(str(level), {})[name] = {
