@@ -37,6 +37,7 @@ CONNECTIONS = (1, 16, 64)
 PEERS = ("fastapi", "litserve")
 LEAST_ALONE, LEAST_LARGE = 0.95, 1.0
 ITEMS = 10_000
+JSON = {"Content-Type": "application/json"}
 MODELS: dict[str, dict[str, Any]] = {
     "text": BERT,
     "small": DIGITS | {"network": {"type": "cnn", "width": 16, "size": 28}},
@@ -109,8 +110,7 @@ def peer(name: str, bundle: Path, kind: tuple[str, str], body: Any) -> Iterator[
 
 def load(url: str, body: Any, connections: int, seconds: float) -> Plan:
     """A load on a peer."""
-    headers = {"Content-Type": "application/json"}
-    return Plan(url, encoded(body), connections, seconds, headers)
+    return Plan(url, encoded(body), connections, seconds, JSON)
 
 
 def measure(folder: Path, say: Say, rounds: int = 3, seconds: float = 4.0) -> Result:
@@ -149,7 +149,7 @@ def compare(
             each.rest()
         for _ in range(rounds):
             for level in levels:
-                ours = plan(served, model, body, connections=level, seconds=seconds)
+                ours = plan(served, model, body, connections=level, seconds=seconds, headers=JSON)
                 seen.setdefault(("ours", level), []).append(press(ours))
                 for name, each in peers.items():
                     each.wake()
@@ -167,6 +167,7 @@ def compare(
             ),
         }
     for level, services in found.items():
+        assert not any(each["failed"] for each in services.values()), (case, level, services)
         shown = ", ".join(f"{n} {s['rate']:.0f}/s" for n, s in services.items())
         say(f"{case}, {level} connections: {shown}")
     return found
