@@ -20,9 +20,6 @@ SLACK = 16
 PASS = 16
 """Requests of a pass on a processor: what 32 need outgrows its cache and takes a tenth longer."""
 
-LEAST = 4
-"""Where passes are made smaller, so that answers travel while others are computed, no smaller than
-this: a processor takes longer for the same requests in tiny passes."""
 AHEAD = 2
 """So many passes are given to the computer at once, where they are full."""
 RELENT_S = 0.5
@@ -66,14 +63,11 @@ class Batcher:
         computer: Executor,
         observe: Callable[[int, int], None] | None = None,
         most: int = PASS,
-        least: int = LEAST,
     ) -> None:
         self.loaded = loaded
         self.size = size
         self.most = most
         """Requests of a pass; a batch that is larger takes several."""
-        self.least = least
-        """Half of the requests under way are a pass, where that is between these two."""
         self.wait_s = wait_s
         self.under_way = 0
         self.sizes: deque[int] = deque(maxlen=1000)
@@ -89,12 +83,6 @@ class Batcher:
         self._alone: asyncio.Future[list[Any]] | None = None
         self._batch_s = 0.1
         self._refusing_until = 0.0
-
-    @property
-    def full(self) -> int:
-        """Requests of a pass at most: the other half is read and written meanwhile."""
-        half = -(-self.under_way // 2)
-        return min(self.size, self.most, half if half >= self.least else self.most)
 
     @property
     def bound(self) -> int:
@@ -156,13 +144,14 @@ class Batcher:
             await self._fill()
             # Whoever hung up meanwhile is not computed.
             batch = [each for each in self._take() if not each.answer.done()]
-            for group in by_length(batch, self.full):
+            for group in by_length(batch, self.most):
                 await self._room(len(group))
                 self._passes.add(asyncio.create_task(self._compute(group)))
 
     async def _room(self, count: int) -> None:
         """Waits until a pass of so many may follow those under way."""
-        while len(self._passes) >= (AHEAD if count >= self.full else 1):
+        full = min(self.size, self.most)
+        while len(self._passes) >= (AHEAD if count >= full else 1):
             done, _ = await asyncio.wait(self._passes, return_when=asyncio.FIRST_COMPLETED)
             self._passes -= done
             count = max(count, len(self._waiting))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from jobs.domains import Loaded
-from serve.batching import LEAST, PASS, Batcher
+from serve.batching import PASS, Batcher
 from serve.errors import ServiceError, wrong_content
 from serve.figures import ObserveBatch
 from serve.tasks import Task
@@ -185,9 +185,8 @@ class Replica:
     def _batches(self, held: Held, loaded: Loaded) -> Batcher:
         size, wait_s = self.settings.batch_size, self.settings.batch_wait_s
         observe = self._observer(held)
-        # An accelerator takes as long for few as for many.
-        limits = (size, size) if self.has_accelerator else (PASS, LEAST)
-        return Batcher(loaded, size, wait_s, self._decoders, self._computer, observe, *limits)
+        most = size if self.has_accelerator else PASS
+        return Batcher(loaded, size, wait_s, self._decoders, self._computer, observe, most)
 
     def _observer(self, held: Held) -> Callable[[int, int], None] | None:
         if self._observe is None:

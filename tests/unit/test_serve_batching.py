@@ -96,23 +96,6 @@ def test_what_is_not_full_waits_for_its_turn(make: Make) -> None:
     assert [len(batch) for batch in loaded.batches] == [1, 2, 2]
 
 
-def test_the_requests_under_way_are_two_passes(make: Make) -> None:
-    loaded = FakeLoaded(0.1)
-
-    async def work() -> None:
-        batcher = make(loaded, size=2 * PASS)
-        first = asyncio.create_task(ask(batcher, "first"))
-        while not loaded.batches:
-            await asyncio.sleep(0.001)
-        await ask(batcher, *"abcdefghijkl")
-        await first
-        await ask(batcher, "again")
-        await ask(batcher, *"abcdef")
-
-    run(work())
-    assert [len(batch) for batch in loaded.batches] == [1, 6, 6, 1, 1, 5]
-
-
 def test_a_batch_waits_for_others_only_where_told(make: Make) -> None:
     loaded = FakeLoaded()
 
