@@ -111,11 +111,6 @@ def test_from_a_file_to_answers(project: Project, network: dict[str, Any], kind:
     (answer,) = loaded.answer({"inputs": text})
     assert answer[0]["label"] == label
     assert sum(entry["score"] for entry in answer) == pytest.approx(1)
-    several = {"inputs": [text, table[-1][0], text[:3], 9 * text]}
-    before = loaded.answer(several)
-    loaded.settle()
-    assert isinstance(loaded._logits, torch.jit.ScriptModule) == (network is BERT)
-    assert loaded.answer(several) == before
     first, second = loaded.answer({"inputs": [text, table[-1][0]], "parameters": {"top_k": 1}})
     assert [first[0]["label"], second[0]["label"]] == [label, table[-1][1]]
     assert len(first) == 1

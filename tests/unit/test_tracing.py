@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
 
+from jobs.domains.recommendation.answering import NextItemAnswers
+from jobs.domains.recommendation.networks import SASRec, Shape
+from jobs.domains.text.classification_answers import ClassificationAnswers
 from jobs.domains.tracing import Forward, traced
 
 EXAMPLES = [(torch.randn(3, 4),), (torch.randn(1, 4),)]
@@ -52,3 +61,37 @@ def test_what_cannot_be_recorded_is_not() -> None:
         return network.layer(given)  # type: ignore[no-any-return]
 
     assert not recorded(fails, network)
+
+
+@pytest.mark.parametrize("context", [3, 64])
+def test_a_text_classifier_settles_whatever_its_context(context: int) -> None:
+    config = BertConfig(
+        vocab_size=50,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        hidden_size=16,
+        intermediate_size=32,
+        max_position_embeddings=context,
+    )
+    network = BertForSequenceClassification(config).eval()
+    vocabulary: Any = SimpleNamespace(size=50, padding=0)
+    answers = ClassificationAnswers(network, vocabulary, ["a", "b"], context)
+    answers.settle()
+    assert isinstance(answers._logits, torch.jit.ScriptModule)
+    ids, mask = torch.randint(0, 50, (5, context)), torch.ones(5, context, dtype=torch.long)
+    mask[1, 1:] = 0
+    with torch.inference_mode():
+        assert torch.equal(answers._logits(ids, mask), answers._called(ids, mask))
+
+
+@pytest.mark.parametrize("context", [1, 64])
+def test_a_recommender_settles_whatever_its_context(context: int) -> None:
+    shape = Shape("sasrec", num_items=4, width=8, context=context, dropout=0.1, layers=1)
+    network = SASRec(shape, np.ones(4, np.int64)).eval()
+    catalogue: Any = None
+    answers = NextItemAnswers(network, catalogue, dict)
+    answers.settle()
+    assert isinstance(answers._states, torch.jit.ScriptModule)
+    items = torch.randint(1, 5, (7, context))
+    with torch.inference_mode():
+        assert torch.equal(answers._states(items), network.states(items))

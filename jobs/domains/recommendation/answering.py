@@ -44,11 +44,9 @@ class NextItemAnswers:
     def settle(self) -> None:
         """Make ready for many requests: the network runs as a recorded graph on a processor."""
         if self.vectors.device.type == "cpu":
-            shapes = [(3, 2), (1, 1), (2, self.network.shape.context), (16, 5)]
-            items = [
-                torch.arange(n * m).view(n, m) % self.network.shape.num_items for n, m in shapes
-            ]
-            examples = [(each + 1,) for each in items]
+            most, known = self.network.shape.context, self.network.shape.num_items
+            shapes = [(n, min(m, most)) for n, m in ((3, 2), (1, 1), (2, most), (16, 5))]
+            examples = [(torch.arange(n * m).view(n, m) % known + 1,) for n, m in shapes]
             self._states = traced(self.network, self.network.states, examples)
 
     def row(self, request: Mapping[str, Any]) -> Columns:

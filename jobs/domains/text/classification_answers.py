@@ -33,7 +33,7 @@ class ClassificationAnswers:
         """Make ready for many requests: BERT runs as a recorded graph on a processor."""
         if self.network.config.model_type == "bert" and self.network.device.type == "cpu":
             texts = [(3, 7), (1, 5), (2, self.context), (16, 1)]
-            examples = [self._example(*sizes) for sizes in texts]
+            examples = [self._example(count, min(width, self.context)) for count, width in texts]
             self._logits = traced(self.network, self._called, examples)
 
     def _called(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
