@@ -22,7 +22,7 @@ import torch.distributed
 
 from cluster.storage import DamagedError, Storage, StorageError
 from jobs.agreement import AgreedError, at_rank_0, together
-from jobs.errand import Errand
+from jobs.errand import PATIENCE_S, Errand
 from jobs.progress import FORMAT, MANIFEST, damaged_manifests, sealed, unpublished
 from jobs.runs import Checkpoint, Run, checkpoints
 from jobs.session import say
@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # who looks after the run needs no DeepSpeed, which takes a s
     from jobs.engine import Engine
 
 RETRY_EVERY_S = 5.0
-PATIENCE_S = 300.0
-"""How long the last checkpoint of a run waits for a store that is away or full."""
 
 
 @dataclass

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import psutil
 import ray
 import ray.train
-import ray.train.torch
 
-from jobs.agreement import AgreedError
-from jobs.divergence import DivergedError
 from jobs.pulse import Pulse
 from jobs.task import Task
 from jobs.watch import REPORT_EVERY_S, Place
@@ -31,7 +26,13 @@ def work(config: dict[str, Any]) -> dict[str, Any] | str:
 
     Raised, it would be tried again from a checkpoint.
     """
-    from jobs.loop import Worker  # DeepSpeed: the driver and Ray Train's controller do without
+    # The driver and Ray Train's controller, which read this module, do without torch.
+    import ray.train.torch
+    import torch
+
+    from jobs.agreement import AgreedError
+    from jobs.divergence import DivergedError
+    from jobs.loop import Worker
 
     global _here
     task: Task = config["task"]
@@ -41,7 +42,10 @@ def work(config: dict[str, Any]) -> dict[str, Any] | str:
     threading.Thread(target=_report, args=(pulse, config["watch"]), daemon=True).start()
     if config["notices"]:
         threading.Thread(target=_heed_notices, args=(pulse,), daemon=True).start()
-    worker = Worker(task, ray.train.torch.get_device(), pulse)
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    worker = Worker(task, device, pulse)
     try:
         return worker.work()
     except (AgreedError, DivergedError) as error:
@@ -80,32 +84,8 @@ def _heed_notices(pulse: Pulse) -> None:
         time.sleep(REPORT_EVERY_S)
 
 
-def _heed_signals() -> None:
-    """In the main thread of a worker: SIGTERM asks it to save and leave, rather than ends it."""
-
-    def leave(*_: Any) -> None:
-        _told.append("SIGTERM")
-        if _here is not None:
-            _here.leave("SIGTERM")
-
-    signal.signal(signal.SIGTERM, leave)
-
-
-class _Backend(ray.train.torch.TorchConfig().backend_cls):  # type: ignore[misc]
-    """Ray's torch backend, which also has each worker heed SIGTERM."""
-
-    def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        super().on_start(worker_group, backend_config)
-        worker_group.execute(_heed_signals)
-
-    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
-        """Leave the process group as it is: Ray's own would wait half a minute for the stopped."""
-
-
-@dataclass
-class TorchConfig(ray.train.torch.TorchConfig):  # type: ignore[misc]
-    """Ray's torch configuration with workers that leave in good order."""
-
-    @property
-    def backend_cls(self) -> type:
-        return _Backend
+def told(reason: str) -> None:
+    """Ask this process's worker to save and leave, now or as soon as there is one."""
+    _told.append(reason)
+    if _here is not None:
+        _here.leave(reason)

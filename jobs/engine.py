@@ -25,6 +25,7 @@ from jobs import state_files
 from jobs.domains import Domain
 from jobs.fragments import fragments_of, memory_of, refresh, remember
 from jobs.linear import compute_as_torch, restore
+from jobs.muon import load_uncompiled
 from jobs.quiet import quiet
 from jobs.state_files import BUFFERS, rank_file
 
@@ -146,6 +147,7 @@ class Engine:
         """Build the network from ``train.seed`` and shard it; collective over all workers."""
         quiet()
         compute_as_torch()
+        load_uncompiled()
         set_seed(train.seed)
         network = domain.network()
         if train.activation_checkpointing:
@@ -245,13 +247,9 @@ class Engine:
 
         Another number of workers, ZeRO stage or precision has spread the same state in another way.
         """
-        own = rank_file(self.rank)
+        own, held = rank_file(self.rank), fragments_of(self.engine)
         paths = [fetch(name) for name in names if name in (own, BUFFERS)]
-        if (
-            paths
-            and paths[-1].name == own
-            and state_files.covers(paths[-1], fragments_of(self.engine))
-        ):
+        if paths and paths[-1].name == own and state_files.covers(paths[-1], held):
             return paths
         return paths + [fetch(name) for name in names if name not in (own, BUFFERS)]
 

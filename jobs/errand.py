@@ -15,6 +15,8 @@ T = TypeVar("T")
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 LOOK_EVERY_S = 0.05
 ENDS_WITHIN_S = 5.0
+PATIENCE_S = 300.0
+"""How long the last checkpoint of a run waits for a store that is away or full."""
 
 
 class Errand(Generic[T]):

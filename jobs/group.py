@@ -15,17 +15,17 @@ from typing import Any
 
 import ray
 import ray.train
-import ray.train.torch
 
 from cluster.allocator import KEEP_MEMORY
 from cluster.spec import ModelSpec, Spec, usable_pools, worker_slots
 from jobs import reach
-from jobs.checkpoints import PATIENCE_S
-from jobs.crew import TorchConfig, work
+from jobs.crew import told, work
+from jobs.errand import PATIENCE_S
 from jobs.placement import Placement, place
 from jobs.runs import Run
 from jobs.session import say
 from jobs.task import Task
+from jobs.trainer import TorchBackendConfig, Trainer
 from jobs.watch import REPORT_EVERY_S, Place, Seen, Watch, is_stalled, to_blame, verdict
 
 GROW_EVERY_S = 10.0
@@ -118,7 +118,7 @@ class Group:
             self._ended.append(Ended(outcome=dict(found)))
 
     def _trainer(self, watch: Any) -> Any:
-        return ray.train.torch.TorchTrainer(
+        return Trainer(
             work,
             train_loop_config={
                 "task": self.task,
@@ -127,7 +127,11 @@ class Group:
             },
             scaling_config=self._scaling(),
             # Longer than the watch waits, which has the first word, and than the last save may.
-            torch_config=TorchConfig(timeout_s=int(self.train.stall + PATIENCE_S) + 60),
+            backend_config=TorchBackendConfig(
+                backend="nccl" if self.gpus else "gloo",
+                timeout_s=int(self.train.stall + PATIENCE_S) + 60,
+                on_signal=told,
+            ),
             run_config=ray.train.RunConfig(
                 name=self.task.run,
                 worker_runtime_env={"env_vars": KEEP_MEMORY},

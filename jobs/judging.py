@@ -10,7 +10,6 @@ from cluster.notices import notify
 from cluster.spec import Spec, usable_pools
 from cluster.storage import Storage
 from jobs.bundles import Version, resolve
-from jobs.evaluate import evaluate
 from jobs.prepared import held_back_split
 from jobs.promotion import is_judged, promote
 from jobs.report import shown
@@ -79,4 +78,6 @@ def _score_on(spec: Spec, storage: Storage, version: str, like: str, gpus: int) 
 
 @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
 def _evaluate(spec: Spec, version: str, like: str) -> dict[str, Any]:
+    from jobs.evaluate import evaluate  # torch, which the driver does without
+
     return evaluate(spec, version, like=like)

@@ -59,7 +59,7 @@ def measure(folder: Path, say: Say) -> Result:
     )
     return Result(
         f"{told} ({trials} trials, at most {max(e['slowest_s'] for e in found.values()):.0f} s "
-        "each)",
+        "of processor each)",
         f"below {LIMIT:.0%} each, within half a point",
         all(e["share"] < LIMIT and e["best"] - e["asha"] <= WITHIN for e in found.values()),
         {"found": {f"{name}, seed {seed}": each for (name, seed), each in found.items()}},
@@ -80,7 +80,7 @@ def side_by_side(
             done = each.result()
             say(
                 f"{name}, seed {seed}: {done['share']:.0%} of the steps, {done['asha']:.4f} "
-                f"against {done['best']:.4f}; a trial took {done['slowest_s']:.0f} s at most"
+                f"against {done['best']:.4f}; a trial took at most {done['slowest_s']:.0f} s"
             )
         return [each.result() for each in under_way]
 
@@ -129,9 +129,9 @@ def share(spec: Spec, name: str, seed: int, trials: int) -> dict[str, Any]:
         values = suggest(tune, number, History(), higher)
         assert values is not None
         changed = with_values(model, values, spec.root)
-        began = time.monotonic()
+        began = time.process_time()
         found.append(scores(spec, name, changed, data, f"{name}-train-{seed}-{number}", steps))
-        seconds.append(time.monotonic() - began)
+        seconds.append(time.process_time() - began)
     best = (max if higher else min)(each[-1] for each in found)
     spent, reached = play(tune, found, steps, higher)
     return {

@@ -1,10 +1,11 @@
 """What a group of workers asks of Ray, and what follows when it has ended."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray.train.torch
 
 from cluster.allocator import KEEP_MEMORY
 from cluster.spec import Spec
@@ -32,14 +33,14 @@ def run(spec: Spec) -> Run:
 
 def test_what_workers_run_with(monkeypatch: pytest.MonkeyPatch, spec: Spec, run: Run) -> None:
     asked: dict[str, Any] = {}
-    monkeypatch.setattr(ray.train.torch, "TorchTrainer", lambda work, **more: asked.update(more))
+    monkeypatch.setattr("jobs.group.Trainer", lambda work, **more: asked.update(more))
     task = Task(spec, MODEL, run.id, "data", 0, "fp32")
     Group(task, run, Placement(2, 0, "fp32"), without=["b", "a"])._trainer(watch=None)
     assert asked["run_config"].worker_runtime_env == {"env_vars": KEEP_MEMORY}
     assert asked["run_config"].failure_config.max_failures == 0
     assert asked["scaling_config"].num_workers == 2
     assert asked["scaling_config"].label_selector == {"ray.io/node-id": "!in(a,b)"}
-    assert asked["torch_config"].timeout_s > spec.model(MODEL).train.stall
+    assert asked["backend_config"].timeout_s > spec.model(MODEL).train.stall
 
 
 def test_workers_may_share_an_accelerator(
@@ -107,3 +108,21 @@ def test_the_cause_of_a_failure() -> None:
     }
     assert failure(error) == "training failed on worker 0: ValueError: first"
     assert failure(RuntimeError("the actor died\nbecause")) == "training failed: the actor died"
+
+
+def test_what_starts_one_after_the_other_does_without_torch() -> None:
+    """The driver, and Ray Train's controller, which reads what the trainer was given."""
+    program = (
+        "import sys, tune.sweep, jobs.pretrain, jobs.crew, jobs.trainer;"
+        "print({'torch', 'deepspeed', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_no_process_for_data_sets_of_rays(spec: Spec, run: Run) -> None:
+    task = Task(spec, MODEL, run.id, "data", 0, "fp32")
+    trainer = Group(task, run, Placement(2, 0, "fp32"))._trainer(watch=None)
+    names = {type(each).__name__ for each in trainer._create_default_callbacks()}
+    assert "DatasetsCallback" not in names
+    assert "PlacementGroupCleanerCallback" in names
