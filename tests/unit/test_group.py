@@ -120,6 +120,7 @@ def test_what_starts_one_after_the_other_does_without_torch() -> None:
     assert done.stdout.strip() == "set()", done.stderr
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data")
 def test_no_process_for_data_sets_of_rays(spec: Spec, run: Run) -> None:
     task = Task(spec, MODEL, run.id, "data", 0, "fp32")
     trainer = Group(task, run, Placement(2, 0, "fp32"))._trainer(watch=None)
