@@ -23,7 +23,10 @@ PASS = 16
 AHEAD = 2
 """So many passes are given to the computer at once, where they are full."""
 RELENT_S = 0.5
-"""Without a refusal for so long, the overload is over."""
+"""Without a refusal for so long, the overload is over..."""
+LOOK_S = 30.0
+"""...and after so long it is seen whether it is: clients that ask again at once are refused by the
+short queue itself, where the whole one may have room for all of them."""
 
 
 @dataclass
@@ -82,7 +85,7 @@ class Batcher:
         self._passes: set[asyncio.Task[None]] = set()
         self._alone: asyncio.Future[list[Any]] | None = None
         self._batch_s = 0.1
-        self._refusing_until = 0.0
+        self._refusing_since = self._refusing_until = 0.0
 
     @property
     def bound(self) -> int:
@@ -98,7 +101,10 @@ class Batcher:
     def admit(self) -> None:
         """ServiceError where the bound is reached."""
         if self.under_way >= self.bound:
-            self._refusing_until = time.monotonic() + RELENT_S
+            now = time.monotonic()
+            if now >= self._refusing_until:
+                self._refusing_since = now
+            self._refusing_until = min(now + RELENT_S, self._refusing_since + LOOK_S)
             raise overloaded(2 * self._batch_s)
 
     async def ask(self, request: Mapping[str, Any]) -> Any:

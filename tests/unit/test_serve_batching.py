@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serve.batching import PASS, RELENT_S, Batcher, Waiting, by_length
+from serve.batching import LOOK_S, PASS, RELENT_S, Batcher, Waiting, by_length
 from serve.errors import ServiceError
 from tests.fakes import FakeLoaded
 
@@ -154,6 +154,29 @@ def test_the_queue_is_short_while_requests_are_refused(
     monkeypatch.setattr("time.monotonic", lambda: later)
     batcher.under_way = 6 * PASS - 1
     batcher.admit()
+
+
+def test_clients_that_never_pause_are_not_refused_for_ever(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher, now, refused = make(FakeLoaded(), size=2 * PASS), 1000.0, []
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    batcher.under_way = 4 * PASS
+    with pytest.raises(ServiceError):
+        batcher.admit()
+    batcher.under_way = 3 * PASS  # fewer than the whole queue holds
+    while now < 1100.0 and (not refused or now - refused[-1] < 0.2):
+        now += 0.1
+        try:
+            batcher.admit()
+        except ServiceError:
+            refused.append(now)
+    assert LOOK_S - 0.2 < refused[-1] - 1000.0 < LOOK_S
+    batcher.under_way = 4 * PASS
+    for _ in range(2):  # it was not over: the queue is short again
+        with pytest.raises(ServiceError):
+            batcher.admit()
+        batcher.under_way = 3 * PASS
 
 
 def test_whoever_hung_up_is_not_computed(make: Make) -> None:
