@@ -17,7 +17,7 @@ import ray
 import ray.train
 
 from cluster.allocator import KEEP_MEMORY
-from cluster.spec import ModelSpec, Spec, usable_pools, worker_slots
+from cluster.spec import ModelSpec, Spec, share_of_cpus, usable_pools
 from jobs import reach
 from jobs.crew import told, work
 from jobs.errand import PATIENCE_S
@@ -144,8 +144,7 @@ class Group:
         """One device per worker where the pool has accelerators, else CPUs."""
         cpus, workers = self.train.cpus_per_worker, self.placed.workers
         if cpus == "auto":
-            slots = None if self.gpus else worker_slots(self.task.spec.cluster, self.train)
-            cpus = max(1, (slots or workers) // workers)
+            cpus = share_of_cpus(self.task.spec.cluster, self.train, workers)
         resources = {"CPU": float(cpus)}
         if self.gpus:
             resources["GPU"] = self.train.accelerator_share

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.spec import Range, Spec, worker_sizes, worker_slots
+from cluster.spec import Range, Spec, share_of_cpus, worker_sizes, worker_slots
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,18 @@ def fitted(spec: Spec, name: str, room: Room) -> Spec:
     return _with_train(spec, name, {"workers": workers})
 
 
-def shared_out(spec: Spec, name: str, room: Room) -> Spec:
-    """The spec with the cluster's CPUs shared by so many trials, where it does not say."""
+def shared_out(spec: Spec, name: str, room: Room, largest: int | None = None) -> Spec:
+    """The spec with the cluster's CPUs shared by so many trials, where it does not say.
+
+    ``largest`` is what one node of a cluster has whose size the file leaves open.
+    """
     model = spec.model(name)
     if model.train.cpus_per_worker != "auto" or room.slots is None:
         return spec
-    cpus = max(1, room.slots // (room.parallel * room.workers))
+    workers = room.parallel * room.workers
+    cpus = share_of_cpus(spec.cluster, model.train, workers)
+    if worker_slots(spec.cluster, model.train) is None:
+        cpus = max(1, min(room.slots // workers, largest or room.slots))
     return _with_train(spec, name, {"cpus_per_worker": float(cpus)})
 
 

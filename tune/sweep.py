@@ -123,7 +123,7 @@ def search(spec: Spec, name: str, run: Run, log: Log, data: str, num_rows: int) 
 
     legs = Legs(model, ladder, log, live, begin, price)
     live.open(legs.history)
-    shared = shared_out(spec, name, room)
+    shared = shared_out(spec, name, room, largest_node())
     trainable = ray.tune.with_parameters(
         train_leg, spec=shared, name=name, ladder=ladder, sweep=run.id
     )
@@ -155,6 +155,11 @@ def slots_here(spec: Spec, name: str) -> int | None:
         return None
     each = spec.model(name).train.cpus_per_worker
     return int(ray.cluster_resources().get("CPU", 0) / (1.0 if each == "auto" else float(each)))
+
+
+def largest_node() -> int:
+    """CPUs of the largest node that this cluster has now: no worker can have more."""
+    return max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
 
 
 def check_scores(name: str, splits: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from cluster.launcher.attaching import adopt, check_same, connection_to, login_o
 from cluster.launcher.documents import launcher_document
 from cluster.launcher.home import LaunchHome, LaunchRecord
 from cluster.launcher.onprem import PROVIDER, least_hosts
-from cluster.launcher.startup import file_mounts
+from cluster.launcher.startup import AUTHORITY, CERTIFICATE, file_mounts
 from cluster.launcher.tunnel import Tunnel
 from cluster.secrets import read_secret
 from cluster.services import token_file, write_tokens
@@ -75,6 +75,8 @@ def _launch(
     spec: Spec, home: LaunchHome, document: str, digest: str, report: Report
 ) -> LaunchRecord:
     """Start the head by a document; what is cut off in between is known by its record."""
+    from cluster.launcher.remote.slipway_certificate import authority  # slow to import
+
     provider = spec.cluster.provider
     assert provider.type == "onprem"
     storage = spec.cluster.storage.url
@@ -82,8 +84,11 @@ def _launch(
         begun = LaunchRecord(provider.type, storage, digest, provider.head, complete=False)
         home.write_launched(begun)
         home.write_token()
+        for name, content in zip(AUTHORITY, authority(), strict=True):
+            home.write(name, content.decode())
         home.write(home.document.name, document)
-        shutil.copy(PROVIDER, home.folder)
+        for program in (PROVIDER, CERTIFICATE):
+            shutil.copy(program, home.folder)
         launching.launch(spec, home, report)
         complete = replace(begun, complete=True)
         home.write_launched(complete)

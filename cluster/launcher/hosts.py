@@ -182,4 +182,4 @@ def ending_script(spec: Spec) -> str:
     )
 
 
-_MADE = ("library", "hosts.json", "gcs", "bashrc")
+_MADE = ("library", "tls", "hosts.json", "gcs", "bashrc")

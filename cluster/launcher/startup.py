@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cluster.home import state_folder
 from cluster.launcher.home import identity
-from cluster.launcher.installation import FOLDER
+from cluster.launcher.installation import FOLDER, PYTHON
 from cluster.processes import MARK
 from cluster.secrets import FOLDER_VARIABLE, secrets_folder
 from cluster.services import token_file
@@ -24,6 +24,11 @@ TOKEN = f"{FOLDER}/token"
 SECRETS = f"{FOLDER}/secrets"
 ENVIRONMENT = f"{FOLDER}/environment"
 LIBRARY = f"{FOLDER}/library"
+TLS = f"{FOLDER}/tls"
+AUTHORITY = ("authority.pem", "authority.key")
+"""Who signs the machines' certificates: made by ``up``, sent to all of them."""
+CERTIFICATE = Path(__file__).parent / "remote" / "slipway_certificate.py"
+"""What makes a machine's certificate, put beside the cluster's token by ``up``."""
 # The interface of the default route.
 LINK = """awk '$2 == "00000000" {print $1; exit}'"""
 # The processes whose parent is among $found.
@@ -90,8 +95,10 @@ def marked(spec: Spec) -> str:
 
 
 def file_mounts(spec: Spec) -> dict[str, str]:
-    """Files that are sent to every machine, with their mode: Ray's token, and the secrets."""
-    found = {TOKEN: f"{_short(state_folder())}/{identity(spec)}/token"}
+    """Files that are sent to every machine, with their mode: what Ray trusts, and the secrets."""
+    home = f"{_short(state_folder())}/{identity(spec)}"
+    found = {TOKEN: f"{home}/token", f"{LIBRARY}/{CERTIFICATE.name}": f"{home}/{CERTIFICATE.name}"}
+    found |= {f"{TLS}/{name}": f"{home}/{name}" for name in AUTHORITY}
     for name in secret_files(spec):
         found[f"{SECRETS}/{name}"] = f"{_short(secrets_folder())}/{name}"
     return found
@@ -126,6 +133,9 @@ def _exports(spec: Spec) -> list[str]:
         f"export PATH={folder}",
         f"export TORCH_EXTENSIONS_DIR={extensions}",
         'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$HOME/.slipway/token"',
+        'export RAY_USE_TLS=1 RAY_TLS_CA_CERT="$HOME/.slipway/tls/authority.pem"',
+        'export RAY_TLS_SERVER_CERT="$HOME/.slipway/tls/node.pem"',
+        'export RAY_TLS_SERVER_KEY="$HOME/.slipway/tls/node.key"',
         f"export RAY_USAGE_STATS_ENABLED=0 SLIPWAY_CLUSTER_ID={shlex.quote(spec.name)}",
         f'export {FOLDER_VARIABLE}="$HOME/.slipway/secrets"',
         # the launcher sets both, and Ray's workers would inherit them: one thread each
@@ -150,7 +160,15 @@ def _exports(spec: Spec) -> list[str]:
 
 def _start(spec: Spec, command: str) -> str:
     mark = f"export {MARK}={spec.name}"
-    return f"{SOURCED}; ulimit -n 65536; {mark}; {command}"
+    certify = f"{_python(spec)} {LIBRARY}/{CERTIFICATE.name} {TLS} || exit 1"
+    return f"{SOURCED}; ulimit -n 65536; {mark}; {certify}; {command}"
+
+
+def _python(spec: Spec) -> str:
+    provider = spec.cluster.provider
+    if provider.type == "onprem" and provider.python:
+        return shlex.quote(provider.python)
+    return PYTHON
 
 
 def _short(folder: Path) -> str:

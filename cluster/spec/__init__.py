@@ -1,6 +1,12 @@
 """The one YAML: read, merged, checked, frozen."""
 
-from cluster.spec.capacity import resolve_precision, usable_pools, worker_sizes, worker_slots
+from cluster.spec.capacity import (
+    resolve_precision,
+    share_of_cpus,
+    usable_pools,
+    worker_sizes,
+    worker_slots,
+)
 from cluster.spec.clusters import ClusterSpec, Pool
 from cluster.spec.condition import ConditionError, Expression, Verdict
 from cluster.spec.data import DataSpec, Split, Tokenizer
@@ -50,6 +56,7 @@ __all__ = [
     "load",
     "parse_model",
     "resolve_precision",
+    "share_of_cpus",
     "usable_pools",
     "with_values",
     "worker_sizes",

@@ -31,10 +31,14 @@ def sharing(train: TrainSpec) -> int:
     return int(1 / train.accelerator_share + 1e-9)
 
 
-def worker_slots(cluster: ClusterSpec, train: TrainSpec) -> int | None:
-    """The most workers that the cluster can ever hold; None where the file does not say."""
+def worker_slots(cluster: ClusterSpec, train: TrainSpec, cpus: float | None = None) -> int | None:
+    """The most workers that the cluster can ever hold; None where the file does not say.
+
+    ``cpus`` are those of each worker, the file's by default.
+    """
     pools = usable_pools(cluster, train)
-    cpus = 1.0 if train.cpus_per_worker == "auto" else float(train.cpus_per_worker)
+    if cpus is None:
+        cpus = 1.0 if train.cpus_per_worker == "auto" else float(train.cpus_per_worker)
     if has_accelerators(pools):
         return sum(
             pool.nodes.max
@@ -51,6 +55,21 @@ def worker_slots(cluster: ClusterSpec, train: TrainSpec) -> int | None:
     if isinstance(cluster.provider, Kubernetes | AWS | GCP | Azure):
         return int((cluster.head.cpus or 0) / cpus)
     return None
+
+
+def share_of_cpus(cluster: ClusterSpec, train: TrainSpec, workers: int) -> int:
+    """CPUs for each of so many workers under ``cpus_per_worker: auto``.
+
+    As many as let all of them find room, a node each or several on one; 1 where accelerators
+    decide how many there are, or the file does not say what the nodes have.
+    """
+    pools = usable_pools(cluster, train)
+    slots = None if has_accelerators(pools) else worker_slots(cluster, train, 1.0)
+    if slots is None:
+        return 1
+    most = min(slots // workers, max((pool.cpus or 0 for pool in pools), default=slots))
+    fitting = (c for c in range(most, 1, -1) if (worker_slots(cluster, train, c) or 0) >= workers)
+    return next(fitting, 1)
 
 
 def worker_sizes(train: TrainSpec) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ One cluster for all tests, which build on each other in their order.
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosts.lab import LAPTOP, Lab, address, hosts, lacking, wait_for
+from tests.hosts.lab import LAPTOP, ROOT, Lab, address, hosts, lacking, wait_for
 
 WHY_NOT = lacking()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
@@ -62,7 +63,11 @@ def document() -> dict[str, Any]:
         "storage": storage | {"region": "us-east-1", "credentials": {"secret": "s3"}},
         "pools": [pool],
     }
-    return {"name": "hosts", "cluster": cluster, "models": {"m": model}}
+    search = {"trials": 2, "search": "random", "scheduler": "none"}
+    search |= {"space": {"train.optimizer.lr": {"log": [1e-4, 1e-2]}}}
+    sought = {key: model[key] for key in ("domain", "task", "data", "network")}
+    sought |= {"train": {"steps": 20, "global_batch": 4}, "tune": search}
+    return {"name": "hosts", "cluster": cluster, "models": {"m": model, "s": sought}}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +115,28 @@ def test_the_dashboard_is_reached_by_ssh_alone_and_asks_for_the_token(lab: Lab) 
     assert lab.ask("laptop", f"{code} http://{address(1)}:8265/api/v0/nodes") == "000"
 
 
+def test_hosts_speak_tls_with_each_other(lab: Lab) -> None:
+    folder = ".local/state/slipway/hosts-onprem"
+    greeting = f"""
+import os, socket, ssl
+for trusted in ("{folder}/authority.pem", None):
+    context = ssl.create_default_context(cafile=trusted and os.path.expanduser("~/" + trusted))
+    context.set_alpn_protocols(["h2"])
+    plain = socket.create_connection(("{address(1)}", 6379), 5)
+    try:
+        print(context.wrap_socket(plain, server_hostname="{address(1)}").version())
+    except ssl.SSLCertVerificationError as error:
+        print(error.reason)
+plain = socket.create_connection(("{address(1)}", 6379), 5)
+plain.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+print(plain.recv(100)[3:4] == bytes([4]))  # a frame of settings, as from one that speaks plainly
+"""
+    script = f"{sys.executable} - <<'END'\n{greeting}\nEND"
+    assert lab.ask("laptop", script).split() == ["TLSv1.3", "CERTIFICATE_VERIFY_FAILED", "False"]
+    keys = "stat -c %a ~/.slipway/tls/authority.key ~/.slipway/tls/node.key"
+    assert lab.ask("host2", keys).split() == ["600", "600"]
+
+
 def test_a_run_goes_on_when_a_host_dies_and_another_takes_its_place(lab: Lab) -> None:
     run = lab.slipway("run", "m", "--until", "train", "--json")
     assert run.stderr is not None
@@ -137,6 +164,18 @@ def test_what_a_run_printed_is_kept(lab: Lab) -> None:
     (run,) = lab.answer("runs")["runs"]
     assert (run["state"], run["step"]) == ("complete", STEPS)
     assert "starting 2 training workers" in str(lab.answer("logs", run["run"])["logs"])
+
+
+def test_a_sweep_has_its_trials_on_the_hosts(lab: Lab) -> None:
+    assert lab.answer("tune", "s", timeout_s=420)["version"] == 1
+    kinds = [run["stage"] for run in lab.answer("runs")["runs"] if run["model"] == "s"]
+    assert sorted(kinds) == ["train", "train", "tune"]
+
+
+def test_rays_own_command_submits_a_job_by_hand(lab: Lab) -> None:
+    words = shlex.join([sys.executable, str(ROOT / "slipway.py"), "env"])
+    script = f'cd project && eval "$(PYTHONPATH={ROOT} {words})" && ray job submit -- hostname -I'
+    assert address(1) in lab.ask("laptop", script, timeout_s=180)
 
 
 def test_services_answer_at_the_laptops_own_address(lab: Lab) -> None:

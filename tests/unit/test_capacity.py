@@ -1,0 +1,43 @@
+"""CPUs for each worker, where the file leaves that open: never more than a node has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cluster.spec import share_of_cpus
+from cluster.spec.clusters import ClusterSpec
+from cluster.spec.train import TrainSpec
+
+HOSTS = {"type": "onprem", "head": "h", "hosts": ["a", "b", "c", "d"]}
+
+
+def share(workers: int, *pools: dict[str, Any], **cluster: Any) -> int:
+    """What each of so many workers gets."""
+    named = [{"name": f"p{n}"} | pool for n, pool in enumerate(pools)]
+    document = {"storage": "s3://b", "provider": HOSTS, "pools": named} | cluster
+    return share_of_cpus(ClusterSpec.model_validate(document), TrainSpec(), workers)
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"), [(1, 4), (2, 4), (3, 2), (4, 2), (5, 1), (8, 1), (9, 1)]
+)
+def test_workers_find_room_on_two_nodes_of_four(workers: int, expected: int) -> None:
+    assert share(workers, {"nodes": 2, "cpus": 4}) == expected
+
+
+def test_a_worker_never_asks_for_more_than_a_node_has() -> None:
+    assert share(1, {"nodes": 4096, "cpus": 1}) == 1
+    assert share(1, {"nodes": 2, "cpus": 2}, {"nodes": 1, "cpus": 8}) == 8
+    assert share(3, {"nodes": 2, "cpus": 2}, {"nodes": 1, "cpus": 8}) == 2
+
+
+def test_one_machine_is_shared_out_whole() -> None:
+    local = {"provider": {"type": "local"}, "storage": "./runs", "head": {"cpus": 7}}
+    assert [share(n, **local) for n in (1, 2, 3, 7, 8)] == [7, 3, 2, 1, 1]
+
+
+def test_accelerators_decide_and_open_sizes_ask_for_the_least() -> None:
+    assert share(1, {"nodes": 1, "cpus": 64, "accelerators": "L4:4"}) == 1
+    assert share(2) == 1
