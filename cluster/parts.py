@@ -1,8 +1,8 @@
 """Line files that grow while they are read, on stores that append and on those that cannot.
 
 On a local path every line goes into the file at once. On S3 the lines go into numbered parts
-`path.00001`, ...: the last part is rewritten every few seconds until it is large enough, so that a
-long run leaves few parts. `read_joined` joins them.
+`path.00001`, ...: the first line at once, and then the last part is rewritten every few seconds
+until it is large enough, so that a long run leaves few parts. `read_joined` joins them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PartWriter:
         self._pending: list[bytes] = []
         self._adding = threading.Lock()
         self._publishing = threading.Lock()
-        self._closed = threading.Event()
+        self._begun, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._publish_often, args=(interval_s,), daemon=True)
         if not self._eager:
             self._thread.start()
@@ -45,6 +45,7 @@ class PartWriter:
         assert not self._closed.is_set(), "append after close"
         with self._adding:
             self._pending.append(line.rstrip("\n").encode() + b"\n")
+        self._begun.set()
         if self._eager:
             self._try_publish()
 
@@ -59,6 +60,7 @@ class PartWriter:
         if self._closed.is_set():
             return
         self._closed.set()
+        self._begun.set()
         if not self._eager:
             self._thread.join()
         try:
@@ -78,6 +80,8 @@ class PartWriter:
         self.close()
 
     def _publish_often(self, interval_s: float) -> None:
+        self._begun.wait()  # somebody may be waiting for the first line
+        self._try_publish()
         while not self._closed.wait(interval_s):
             self._try_publish()
 

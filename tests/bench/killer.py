@@ -99,6 +99,8 @@ def haunt(connection: Connection, spec: Spec, run: Run, chance: random.Random, s
     found = Kills()
     start_run(connection, spec, run)
     for at in sorted(chance.sample(range(2, STEPS - 2), KILLS)):
+        if last_step(run) >= STEPS:
+            break  # a kill that was due later was overtaken by the end of the run
         await_step(run, max(at, last_step(run) + 1))
         kind, attempts = chance.choice(list(KINDS)), len(run.attempts())
         killed = time.monotonic()

@@ -41,6 +41,15 @@ def test_published_in_the_background(storage: Storage) -> None:
         assert read_joined(storage, PATH) == "one\n"
 
 
+def test_the_first_line_does_not_wait_for_others(storage: Storage) -> None:
+    with PartWriter(storage, PATH, interval_s=60.0) as writer:
+        writer.append("one")
+        deadline = time.monotonic() + 5
+        while not read_joined(storage, PATH) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert read_joined(storage, PATH) == "one\n"
+
+
 def test_a_second_writer_goes_on(storage: Storage) -> None:
     for line in ("one", "two"):
         with PartWriter(storage, PATH) as writer:
