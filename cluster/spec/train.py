@@ -176,7 +176,7 @@ class TrainSpec(Section):
     """Training processes; a range is elastic: the most that fit, of those that divide
     global_batch. A run goes on with any number."""
     cpus_per_worker: Annotated[
-        Literal["auto"] | float,
+        Literal["auto"] | int | float,
         PlainValidator(_number_or_auto),
         WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "exclusiveMinimum": 0}]}),
     ] = "auto"

@@ -41,3 +41,10 @@ def test_one_machine_is_shared_out_whole() -> None:
 def test_accelerators_decide_and_open_sizes_ask_for_the_least() -> None:
     assert share(1, {"nodes": 1, "cpus": 64, "accelerators": "L4:4"}) == 1
     assert share(2) == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("given", ["auto", 1, 0.5])
+def test_what_was_given_is_written_down_again(given: object) -> None:
+    document = {"cpus_per_worker": given}
+    assert TrainSpec.model_validate(document).model_dump(exclude_unset=True) == document
