@@ -140,7 +140,7 @@ def run_legs(trainable: Any, run: str, legs: Legs, parallel: int) -> None:
                 search_alg=legs,
                 num_samples=-1,
                 max_concurrent_trials=parallel,
-                reuse_actors=False,
+                reuse_actors=True,  # else each trial waits for a process to import Ray and us
             ),
             run_config=ray.tune.RunConfig(name=run, storage_path=folder, verbose=0),
         ).fit()
