@@ -184,16 +184,18 @@ def test_loading_is_light_and_fast(tmp_path):
     code = f"""
 import sys, time
 began = time.process_time()
+import pydantic, ruamel.yaml, typer
+libraries = time.process_time() - began
 import cluster.spec
 cluster.spec.load({str(path)!r}, overrides=["name=x"])
 took = time.process_time() - began
 heavy = {{"torch", "ray", "deepspeed", "transformers", "numpy", "pyarrow"}} & set(sys.modules)
 assert not heavy, heavy
-print(took)
+print(took / libraries)
 """
     run = [sys.executable, "-c", code]
     runs = (subprocess.run(run, check=True, capture_output=True, text=True) for _ in range(3))
-    assert min(float(done.stdout) for done in runs) < 0.4
+    assert min(float(done.stdout) for done in runs) < 4  # times what it stands on
 
 
 def test_a_model_that_does_not_exist_is_named(tmp_path):
