@@ -48,15 +48,21 @@ class Ended:
 
 
 def room(
-    model: ModelSpec, gpus: bool, without: Collection[str] = (), fixed: bool = False
+    model: ModelSpec,
+    gpus: bool,
+    without: Collection[str] = (),
+    fixed: bool = False,
+    cpus: float | None = None,
 ) -> int | None:
-    """Workers that the nodes of today can hold, but for some.
+    """Workers that the nodes of today can hold, but for some; ``cpus`` each, the spec's by default.
 
     None where the number of workers is fixed, and so is not a question, unless ``fixed`` asks it.
     """
     if model.train.workers.min == model.train.workers.max and not fixed:
         return None
-    cpus = 1.0 if model.train.cpus_per_worker == "auto" else float(model.train.cpus_per_worker)
+    if cpus is None:
+        each_worker = model.train.cpus_per_worker
+        cpus = 1.0 if each_worker == "auto" else float(each_worker)
     kind, each = ("GPU", model.train.accelerator_share) if gpus else ("CPU", cpus)
     alive = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] not in without]
     return sum(int(node["Resources"].get(kind, 0.0) / each) for node in alive)
@@ -144,7 +150,7 @@ class Group:
         """One device per worker where the pool has accelerators, else CPUs."""
         cpus, workers = self.train.cpus_per_worker, self.placed.workers
         if cpus == "auto":
-            cpus = share_of_cpus(self.task.spec.cluster, self.train, workers)
+            cpus = self._share(workers)
         resources = {"CPU": float(cpus)}
         if self.gpus:
             resources["GPU"] = self.train.accelerator_share
@@ -155,6 +161,16 @@ class Group:
             resources_per_worker=resources,
             label_selector=avoid,
         )
+
+    def _share(self, workers: int) -> int:
+        """CPUs of each worker under ``auto``; fewer where not all nodes of the file are there."""
+        cpus = share_of_cpus(self.task.spec.cluster, self.train, workers)
+        while cpus > 1:
+            held = room(self.model, self.gpus, self.without, bool(self.without), cpus)
+            if held is None or held >= workers:
+                break
+            cpus -= 1
+        return cpus
 
     def _look(self, watch: Any) -> None:
         try:

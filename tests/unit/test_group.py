@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.allocator import KEEP_MEMORY
-from cluster.spec import Spec
+from cluster.spec import Range, Spec, load
 from cluster.storage import open_storage
 from jobs import fit as module
 from jobs.fit import fit
@@ -52,6 +52,28 @@ def test_workers_may_share_an_accelerator(
     group.train = group.train.model_copy(update={"accelerator_share": 0.25})
     scaling = group._scaling()
     assert scaling.resources_per_worker == {"CPU": 1.0, "GPU": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("workers", "without", "expected"), [(2, [], 4), (2, ["b"], 2), ("1..4", [], 2)]
+)
+def test_workers_ask_for_what_the_nodes_that_are_left_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: Any, without: list[str], expected: int
+) -> None:
+    """Two nodes of four CPUs in the file: one is avoided, or gone."""
+    spec = write_spec(tmp_path, {"steps": 1, "global_batch": 4, "workers": workers})
+    pools = load(spec.root / "cluster.yaml", overrides=("cluster.pools=[{name: c, cpus: 4}]",))
+    pool = pools.cluster.pools[0].model_copy(update={"nodes": Range(2, 2)})
+    cluster = pools.cluster.model_copy(update={"pools": (pool,)})
+    spec = pools.model_copy(update={"cluster": cluster})
+    there = ["a", "b"] if without else ["a"]
+    nodes = [{"NodeID": name, "Alive": True, "Resources": {"CPU": 4.0}} for name in there]
+    monkeypatch.setattr("jobs.group.ray.nodes", lambda: nodes)
+    storage = open_storage(spec.cluster.storage, spec.name)
+    run = Run.open(storage, MODEL, "train", "7f3a" + "0" * 60)
+    task = Task(spec, MODEL, run.id, "data", 0, "fp32")
+    group = Group(task, run, Placement(2, 0, "fp32"), without=without)
+    assert group._scaling().resources_per_worker == {"CPU": float(expected)}
 
 
 def end_with(monkeypatch: pytest.MonkeyPatch, *ends: Ended) -> list[int]:

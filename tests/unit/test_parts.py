@@ -32,22 +32,16 @@ def test_lines_in_order(storage: Storage) -> None:
     writer.close()
 
 
-def test_published_in_the_background(storage: Storage) -> None:
-    with PartWriter(storage, PATH, interval_s=0.05) as writer:
-        writer.append("one")
-        deadline = time.monotonic() + 5
-        while not read_joined(storage, PATH) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert read_joined(storage, PATH) == "one\n"
-
-
-def test_the_first_line_does_not_wait_for_others(storage: Storage) -> None:
-    with PartWriter(storage, PATH, interval_s=60.0) as writer:
-        writer.append("one")
-        deadline = time.monotonic() + 5
-        while not read_joined(storage, PATH) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert read_joined(storage, PATH) == "one\n"
+@pytest.mark.parametrize(("interval_s", "lines"), [(60.0, 1), (0.05, 2)])
+def test_published_in_the_background(storage: Storage, interval_s: float, lines: int) -> None:
+    """The first line waits for nothing, others for no longer than the interval."""
+    with PartWriter(storage, PATH, interval_s=interval_s) as writer:
+        for count in range(1, lines + 1):
+            writer.append("one")
+            deadline = time.monotonic() + 5
+            while len(read_joined(storage, PATH)) < 4 * count and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert read_joined(storage, PATH) == count * "one\n"
 
 
 def test_a_second_writer_goes_on(storage: Storage) -> None:
