@@ -41,9 +41,11 @@ def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports[0]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports[1]),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-        # A replica that has gone is left for another; what it had begun is not sent twice.
+        # A replica that has gone is left for another, if it had not begun to answer;
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_RETRIES": "3",
+        # sent again is what fits HAProxy's buffer, and Serve's 16 KiB are too few for a picture.
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(256 * 1024),
         # On a machine that is busy otherwise Serve's 5 and 10 seconds end proxies that are fine.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
