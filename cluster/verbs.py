@@ -48,7 +48,7 @@ def _check_ours(spec: Spec) -> None:
         raise WrongRequestError(
             "provider ray is a cluster that others run: slipway neither starts nor ends it"
         )
-    if kind not in ("local", "kubernetes", "onprem"):
+    if kind in ("gcp", "azure"):
         raise WrongRequestError(
             f"provider {kind}: slipway render prints what Ray's launcher takes, and starting it "
             "from here is not available in this version: slipway render > cluster-launcher.yaml, "

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from cluster import api
 from cluster.connection import ClusterError, Connection
 from cluster.documents import write_documents
-from cluster.launcher import hosts, joining, launching
-from cluster.launcher.attaching import adopt, check_same, connection_to, login_of
+from cluster.launcher import joining, launching
+from cluster.launcher.attaching import adopt, check_same, connection_to
 from cluster.launcher.documents import launcher_document
 from cluster.launcher.home import LaunchHome, LaunchRecord
-from cluster.launcher.onprem import PROVIDER, least_hosts
+from cluster.launcher.onprem import PROVIDER
+from cluster.launcher.sites import Ended, Report, Site, site_of
 from cluster.launcher.startup import AUTHORITY, CERTIFICATE, file_mounts
 from cluster.launcher.tunnel import Tunnel
 from cluster.secrets import read_secret
@@ -25,9 +26,6 @@ from cluster.versions import check_versions
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
-    from cluster.spec.providers import OnPrem
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,6 @@ def up(spec: Spec, report: Report, may_restart: Callable[[Connection | None], No
     Done twice it changes nothing. ``may_restart`` raises where a cluster that runs must not be
     started anew for a changed spec. Raises ClusterError with cause and remedy.
     """
-    provider = spec.cluster.provider
-    assert provider.type == "onprem"
     if spec.services.tokens is None and any(model.serve for model in spec.models.values()):
         write_tokens(token_file(spec), "owner")
     check_secrets(spec)
@@ -62,9 +58,10 @@ def up(spec: Spec, report: Report, may_restart: Callable[[Connection | None], No
             _join(spec, home, record, running, report)
         return Applied(running, changed=not record.joined)
     may_restart(running)
-    check_hosts(spec, home, provider, report)
-    record = _launch(spec, home, document, digest, report)
-    Tunnel(home, login_of(spec, home, record), record.head).close()
+    site = site_of(spec, home)
+    site.check(record is None, report)
+    record = _launch(spec, home, site, document, digest, report)
+    Tunnel(home, site.login(), record.head).close()
     connection = connection_to(spec, home, record)
     joining.await_head(connection)
     _join(spec, home, record, connection, report)
@@ -72,17 +69,16 @@ def up(spec: Spec, report: Report, may_restart: Callable[[Connection | None], No
 
 
 def _launch(
-    spec: Spec, home: LaunchHome, document: str, digest: str, report: Report
+    spec: Spec, home: LaunchHome, site: Site, document: str, digest: str, report: Report
 ) -> LaunchRecord:
     """Start the head by a document; what is cut off in between is known by its record."""
     from cluster.launcher.remote.slipway_certificate import authority  # slow to import
 
-    provider = spec.cluster.provider
-    assert provider.type == "onprem"
-    storage = spec.cluster.storage.url
+    kind, storage = spec.cluster.provider.type, spec.cluster.storage.url
     with home.lock(report):
-        begun = LaunchRecord(provider.type, storage, digest, provider.head, complete=False)
+        begun = LaunchRecord(kind, storage, digest, "", complete=False)
         home.write_launched(begun)
+        site.prepare(report)
         home.write_token()
         for name, content in zip(AUTHORITY, authority(), strict=True):
             home.write(name, content.decode())
@@ -90,7 +86,7 @@ def _launch(
         for program in (PROVIDER, CERTIFICATE):
             shutil.copy(program, home.folder)
         launching.launch(spec, home, report)
-        complete = replace(begun, complete=True)
+        complete = replace(begun, head=site.head(), complete=True)
         home.write_launched(complete)
     return complete
 
@@ -99,33 +95,26 @@ def _join(
     spec: Spec, home: LaunchHome, record: LaunchRecord, connection: Connection, report: Report
 ) -> None:
     """Wait for the least hosts, and remember that they came."""
-    provider = spec.cluster.provider
-    assert provider.type == "onprem"
-    look = partial(joining.monitor_output, login_of(spec, home, record), record.head)
-    joining.await_hosts(connection, least_hosts(spec, provider), report, look)
+    site = site_of(spec, home)
+    look = partial(joining.monitor_output, site.login(), record.head)
+    joining.await_hosts(connection, site.least(), report, look)
     home.write_launched(replace(record, joined=True))
 
 
-def down(spec: Spec, report: Report) -> hosts.Ended:
+def down(spec: Spec, report: Report) -> Ended:
     """End the cluster on every host and forget it, what an interrupted ``up`` made too.
 
     Storage stays.
     """
-    provider = spec.cluster.provider
-    assert provider.type == "onprem"
     home = LaunchHome(spec)
     record = home.launched()
     if record is not None:
         check_same(spec, record)
+    site = site_of(spec, home)
     with home.lock(report):
-        login = login_of(spec, home, record)
-        ended = hosts.end(login, spec, provider)
-        if provider.head in ended.unreachable:
-            raise ClusterError(
-                f"{spec.name} may still be up: {ended.unreachable[provider.head]}\n"
-                "down again once the head can be reached"
-            )
-        Tunnel(home, login, provider.head).close()
+        ended = site.end(report)
+        if record is not None and record.head:
+            Tunnel(home, site.login(), record.head).close()
         home.forget()
     return ended
 
@@ -142,23 +131,6 @@ def check_secrets(spec: Spec) -> None:
                 missing.append(str(error))
     if missing:
         raise ClusterError("\n".join(missing))
-
-
-def check_hosts(spec: Spec, home: LaunchHome, provider: OnPrem, report: Report) -> None:
-    """Refuse hosts that cannot be used, all at once; of spare ones that are off only tell."""
-    login = login_of(spec, home)
-    addresses = [provider.head, *(host.address for host in provider.hosts)]
-    report(f"looking at {len(addresses)} hosts")
-    looks, silent = hosts.look_at(login, list(dict.fromkeys(addresses)))
-    found = hosts.faults(looks, spec)
-    there = sum(host.address not in silent for host in provider.hosts)
-    if provider.head in silent or there < least_hosts(spec, provider):
-        found += silent.values()
-    elif silent:
-        for line in silent.values():
-            report(f"left out for now: {line}")
-    if found:
-        raise ClusterError("hosts that cannot be used:\n  " + "\n  ".join(found))
 
 
 def _running(spec: Spec, home: LaunchHome, record: LaunchRecord | None) -> Connection | None:

@@ -9,6 +9,7 @@ from cluster.connection import ClusterError, Connection
 from cluster.launcher import ssh
 from cluster.launcher.home import LaunchHome, LaunchRecord
 from cluster.launcher.hosts import look_at
+from cluster.launcher.sites import site_of
 from cluster.launcher.startup import TOKEN
 from cluster.launcher.tunnel import Tunnel
 from cluster.versions import check_versions
@@ -40,7 +41,7 @@ def find(spec: Spec) -> Connection | None:
 
 def connection_to(spec: Spec, home: LaunchHome, record: LaunchRecord) -> Connection:
     """The way to a head, opened."""
-    tunnel = Tunnel(home, login_of(spec, home, record), record.head)
+    tunnel = Tunnel(home, site_of(spec, home).login(), record.head)
     return Connection(
         id=spec.name,
         address="",
@@ -50,22 +51,13 @@ def connection_to(spec: Spec, home: LaunchHome, record: LaunchRecord) -> Connect
     )
 
 
-def login_of(spec: Spec, home: LaunchHome, record: LaunchRecord | None = None) -> ssh.Login:
-    """How the cluster's machines are reached."""
-    provider = spec.cluster.provider
-    if provider.type == "onprem":
-        return ssh.Login(home.known_hosts, provider.user, provider.key, provider.port)
-    assert record is not None
-    return ssh.Login(home.known_hosts, record.user, record.key or None)
-
-
 def adopt(spec: Spec, home: LaunchHome) -> LaunchRecord | None:
     """The cluster on the spec's own head that another machine began: its token comes by ssh."""
     provider = spec.cluster.provider
     if provider.type != "onprem":
         return None
     home.create()
-    login = login_of(spec, home)
+    login = site_of(spec, home).login()
     found, _ = look_at(login, [provider.head])
     if not found or spec.name not in found[0].clusters:
         return None

@@ -36,6 +36,8 @@ def launcher_document(spec: Spec) -> Document:
     document["cluster_name"] = spec.name
     document["idle_timeout_minutes"] = spec.cluster.idle_timeout / 60
     provide(spec, document["provider"])
+    if kind == "aws":
+        document["auth"] = _auth_aws(spec)
     workers = worker_types(spec)
     # sum: the launcher has no bound that alternatives share
     document["max_workers"] = sum(node.most for node in workers)
@@ -52,10 +54,22 @@ def launcher_document(spec: Spec) -> Document:
         fill(spec, here["node_config"], node)
         types[node.name] = here
     document["file_mounts"] = startup.file_mounts(spec)
-    document["setup_commands"] = [*setup_commands(), startup.environment_command(spec)]
+    install = [] if startup.given_python(spec) else setup_commands()
+    document["setup_commands"] = [*install, startup.environment_command(spec)]
     document["head_start_ray_commands"] = startup.head_commands(spec)
     document["worker_start_ray_commands"] = startup.worker_commands(spec)
     return document
+
+
+def key_name(spec: Spec) -> str:
+    """The name of the key pair on EC2."""
+    return f"slipway-{spec.name}"
+
+
+def _auth_aws(spec: Spec) -> Document:
+    """The key is the cluster's own, made by ``up``."""
+    wanted: Any = spec.cluster.provider
+    return {"ssh_user": wanted.user, "ssh_private_key": startup.own_file(spec, "key")}
 
 
 def _provide_aws(spec: Spec, provider: Document) -> None:
@@ -63,15 +77,18 @@ def _provide_aws(spec: Spec, provider: Document) -> None:
     provider["region"] = wanted.region
     if wanted.zones:
         provider["availability_zone"] = ",".join(wanted.zones)
-    provider["security_group"] = {"GroupName": f"slipway-{spec.name}"}
+    provider["security_group"] = {"GroupName": permissions.group_name(spec)}
     if wanted.security_group:
         del provider["security_group"]
+    if wanted.private:
+        provider["use_internal_ips"] = True
 
 
 def _fill_aws(spec: Spec, config: Document, node: NodeType) -> None:
     wanted: Any = spec.cluster.provider
     kind = "head" if node.pool is None else "worker"
     config["InstanceType"] = node.machine
+    config["KeyName"] = key_name(spec)
     config["IamInstanceProfile"] = {"Name": permissions.role(spec, kind)}
     config["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] = wanted.disk_gb
     if wanted.image:

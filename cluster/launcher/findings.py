@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cluster.doctor import Finding
-from cluster.launcher.attaching import login_of
 from cluster.launcher.home import LaunchHome
 from cluster.launcher.hosts import faults, look_at
+from cluster.launcher.sites import site_of
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 def host_findings(spec: Spec) -> Iterator[Finding]:
     """All hosts are looked at; nothing on them is changed."""
-    provider = spec.cluster.provider
-    assert provider.type == "onprem"
     home = LaunchHome(spec)
     home.create()
-    hosts = list(dict.fromkeys([provider.head, *(host.address for host in provider.hosts)]))
-    looks, silent = look_at(login_of(spec, home), hosts)
+    site = site_of(spec, home)
+    hosts = site.addresses()
+    looks, silent = look_at(site.login(), hosts)
     lines = [*silent.values(), *faults(looks, spec)]
     for line in lines:
         yield Finding("hosts", "fail", line)

@@ -28,9 +28,6 @@ class LaunchRecord:
     """Whether the head was started."""
     joined: bool = False
     """Whether as many hosts as the pools' least have joined."""
-    key: str = ""
-    """The key for ssh that the launcher made; empty where the spec names one."""
-    user: str = ""
 
 
 def identity(spec: Spec) -> str:
@@ -46,6 +43,8 @@ class LaunchHome(Home):
         self.document = self.folder / "launcher.yaml"
         self.log = self.folder / "launcher.log"
         self.known_hosts = self.folder / "known_hosts"
+        self.key = self.folder / "key"
+        """For ssh to machines that are made for the cluster; hosts of one's own have theirs."""
         self.port = self.folder / "port"
         self.forwards = self.folder / "forwards.json"
         self._launch = self.folder / "launch.json"

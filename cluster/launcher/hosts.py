@@ -120,19 +120,11 @@ def faults(looks: Iterable[Look], spec: Spec) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What ``down`` did on the hosts."""
-
-    processes: int
-    unreachable: dict[str, str]
-    """Host -> its line of cause and remedy."""
-
-
-def end(login: ssh.Login, spec: Spec, provider: OnPrem) -> Ended:
+def end(login: ssh.Login, spec: Spec, provider: OnPrem) -> tuple[int, dict[str, str]]:
     """End the cluster on all of its hosts, the head first: else it would start workers again.
 
-    What was sent there goes, the installed packages stay.
+    What was sent there goes, the installed packages stay. Returns how many processes ended, and
+    for each host that was not reached its line of cause and remedy.
     """
     script = ending_script(spec)
     answers = [ssh.run(login, provider.head, script)]
@@ -145,7 +137,7 @@ def end(login: ssh.Login, spec: Spec, provider: OnPrem) -> Ended:
         for answer in answers
         if not answer.connected
     }
-    return Ended(sum(counts), unreachable)
+    return sum(counts), unreachable
 
 
 def put_secret(login: ssh.Login, hosts: Sequence[str], name: str, content: str) -> dict[str, str]:

@@ -44,7 +44,7 @@ def launch(spec: Spec, home: LaunchHome, report: Report) -> None:
         (home.folder / "hosts.json").unlink(missing_ok=True)
         process = subprocess.Popen(
             command,
-            env=environment(home),
+            env=environment(spec, home),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -70,18 +70,22 @@ def launch(spec: Spec, home: LaunchHome, report: Report) -> None:
         )
 
 
-def environment(home: LaunchHome) -> dict[str, str]:
+def environment(spec: Spec, home: LaunchHome) -> dict[str, str]:
     """The launcher's: its files in our folder, and no other Ray's address."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    path = os.pathsep.join(filter(None, (str(PROVIDER.parent), kept.get("PYTHONPATH", ""))))
-    return kept | {
-        "PYTHONPATH": path,
+    found = kept | {
         "PYTHONUNBUFFERED": "1",
         "RAY_TMPDIR": str(home.folder),
-        "RAY_UP_enable_autoscaler_v2": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "SLIPWAY_HOSTS": str(home.folder / "hosts.json"),
     }
+    provider = spec.cluster.provider
+    if provider.type == "onprem":
+        path = os.pathsep.join(filter(None, (str(PROVIDER.parent), kept.get("PYTHONPATH", ""))))
+        found |= {"PYTHONPATH": path, "RAY_UP_enable_autoscaler_v2": "0"}
+        found["SLIPWAY_HOSTS"] = str(home.folder / "hosts.json")
+    if provider.type == "aws" and provider.profile:
+        found["AWS_PROFILE"] = provider.profile
+    return found
 
 
 def steps(lines: Iterable[str]) -> Iterable[str]:

@@ -37,7 +37,7 @@ def onprem_document(spec: Spec) -> Document:
     for name, hosts in pools.items():
         types[name] = _node_type(name, spec.cluster.pool(name), len(hosts))
     document["max_workers"] = sum(types[name]["max_workers"] for name in pools)
-    install = [] if provider.python else setup_commands()
+    install = [] if startup.given_python(spec) else setup_commands()
     document["setup_commands"] = [*install, startup.environment_command(spec)]
     document["file_mounts"] = startup.file_mounts(spec)
     document["file_mounts"] |= startup.library_mount(spec, PROVIDER.name)

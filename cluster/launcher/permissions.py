@@ -31,6 +31,11 @@ def role(spec: Spec, kind: str) -> str:
     return f"slipway-{spec.name}-{kind}"
 
 
+def group_name(spec: Spec) -> str:
+    """The name of the security group that the launcher makes."""
+    return f"slipway-{spec.name}"
+
+
 def roles(spec: Spec) -> list[Document]:
     """The two roles that ``up`` makes, each with its instance profile of the same name."""
     storage = storage_statements(spec)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cluster.launcher import hosts
-from cluster.launcher.attaching import login_of
 from cluster.launcher.home import LaunchHome
+from cluster.launcher.sites import site_of
 from cluster.launcher.startup import SECRETS
 from cluster.launcher.tunnel import Tunnel
 from cluster.secrets import secrets_folder
@@ -24,12 +24,10 @@ def tokens_there(spec: Spec) -> str:
 
 def send_tokens(spec: Spec, report: Callable[[str], None]) -> None:
     """Bring the hosts' file of tokens up to this machine's; replicas look at it every second."""
-    provider = spec.cluster.provider
-    assert provider.type == "onprem"
-    addresses = list(dict.fromkeys([provider.head, *(host.address for host in provider.hosts)]))
+    site = site_of(spec, LaunchHome(spec))
     content = token_file(spec).read_text(encoding="utf-8")
-    login = login_of(spec, LaunchHome(spec))
-    for line in hosts.put_secret(login, addresses, _name(spec), content).values():
+    found = hosts.put_secret(site.login(), site.addresses(), _name(spec), content)
+    for line in found.values():
         report(f"its tokens were not brought up to date: {line}")
 
 
@@ -41,7 +39,7 @@ def open_services(spec: Spec) -> None:
     home = LaunchHome(spec)
     record = home.launched()
     if record is not None and spec.services.host in ("127.0.0.1", "localhost"):
-        Tunnel(home, login_of(spec, home, record), record.head).forward(spec.services.port)
+        Tunnel(home, site_of(spec, home).login(), record.head).forward(spec.services.port)
 
 
 def _name(spec: Spec) -> str:

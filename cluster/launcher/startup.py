@@ -96,9 +96,8 @@ def marked(spec: Spec) -> str:
 
 def file_mounts(spec: Spec) -> dict[str, str]:
     """Files that are sent to every machine, with their mode: what Ray trusts, and the secrets."""
-    home = f"{_short(state_folder())}/{identity(spec)}"
-    found = {TOKEN: f"{home}/token", f"{LIBRARY}/{CERTIFICATE.name}": f"{home}/{CERTIFICATE.name}"}
-    found |= {f"{TLS}/{name}": f"{home}/{name}" for name in AUTHORITY}
+    found = {TOKEN: own_file(spec, "token")} | library_mount(spec, CERTIFICATE.name)
+    found |= {f"{TLS}/{name}": own_file(spec, name) for name in AUTHORITY}
     for name in secret_files(spec):
         found[f"{SECRETS}/{name}"] = f"{_short(secrets_folder())}/{name}"
     return found
@@ -106,7 +105,18 @@ def file_mounts(spec: Spec) -> dict[str, str]:
 
 def library_mount(spec: Spec, name: str) -> dict[str, str]:
     """A file of ours that Ray loads on the head; ``up`` puts it beside the cluster's token."""
-    return {f"{LIBRARY}/{name}": f"{_short(state_folder())}/{identity(spec)}/{name}"}
+    return {f"{LIBRARY}/{name}": own_file(spec, name)}
+
+
+def own_file(spec: Spec, name: str) -> str:
+    """A file that this machine keeps for the cluster, as the launcher reads its place."""
+    return f"{_short(state_folder())}/{identity(spec)}/{name}"
+
+
+def given_python(spec: Spec) -> str | None:
+    """The interpreter that the machines have with all packages; None where ``up`` installs them."""
+    provider = spec.cluster.provider
+    return provider.python if provider.type in ("onprem", "aws") else None
 
 
 def secret_files(spec: Spec) -> list[str]:
@@ -125,8 +135,8 @@ def secret_files(spec: Spec) -> list[str]:
 def _exports(spec: Spec) -> list[str]:
     provider = spec.cluster.provider
     folder, extensions = '"$HOME/.slipway/venv/bin:$PATH"', '"$HOME/.slipway/torch_extensions"'
-    if provider.type == "onprem" and provider.python:
-        place = PurePosixPath(provider.python).parent
+    if python := given_python(spec):
+        place = PurePosixPath(python).parent
         folder = shlex.quote(str(place)) + '":$PATH"'
         extensions = shlex.quote(str(place.parent / "torch_extensions"))
     lines = [
@@ -160,15 +170,11 @@ def _exports(spec: Spec) -> list[str]:
 
 def _start(spec: Spec, command: str) -> str:
     mark = f"export {MARK}={spec.name}"
-    certify = f"{_python(spec)} {LIBRARY}/{CERTIFICATE.name} {TLS} || exit 1"
+    python = given_python(spec)
+    certify = (
+        f"{shlex.quote(python) if python else PYTHON} {LIBRARY}/{CERTIFICATE.name} {TLS} || exit 1"
+    )
     return f"{SOURCED}; ulimit -n 65536; {mark}; {certify}; {command}"
-
-
-def _python(spec: Spec) -> str:
-    provider = spec.cluster.provider
-    if provider.type == "onprem" and provider.python:
-        return shlex.quote(provider.python)
-    return PYTHON
 
 
 def _short(folder: Path) -> str:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from cluster import client
 from cluster.connection import ClusterError, Connection
 from cluster.launcher import applying
-from cluster.launcher.attaching import find, login_of
+from cluster.launcher.attaching import find
+from cluster.launcher.bill import bill
 from cluster.launcher.home import LaunchHome
+from cluster.launcher.sites import site_of
 from cluster.launcher.tunnel import Tunnel
+from cluster.machines import CLOUDS
 from cluster.request import Request, WrongRequestError
 from cluster.verbs import check_idle
 
@@ -22,6 +25,8 @@ def up(request: Request, spec: Spec) -> None:
     """Start the cluster, finish one that was begun, or say that it runs."""
 
     def may_restart(running: Connection | None) -> None:
+        if running is None and spec.cluster.provider.type in CLOUDS:
+            request.confirm(f"start {spec.name} with {bill(spec)}?")
         if running is None or request.yes:
             return
         names = [job.submission_id for job in client.jobs(running) if not job.is_ended]
@@ -37,7 +42,7 @@ def up(request: Request, spec: Spec) -> None:
     home = LaunchHome(spec)
     record = home.launched()
     head = record.head if record else ""
-    way = Tunnel(home, login_of(spec, home, record), head).shown()
+    way = Tunnel(home, site_of(spec, home).login(), head).shown()
     known = "is up" if applied.changed else "was up already; nothing changed"
     request.answer(
         {
@@ -59,14 +64,11 @@ def down(request: Request, spec: Spec) -> None:
     for line in ended.unreachable.values():
         print(f"not reached: {line}", file=sys.stderr)
     text = f"{spec.name} was not up; nothing to end"
-    if ended.processes:
-        text = (
-            f"{spec.name} is down: {ended.processes} processes ended; storage stays, and so do the "
-            "packages in ~/.slipway of its hosts"
-        )
+    if ended.count:
+        text = f"{spec.name} is down: {ended.count} {ended.what}"
     if ended.unreachable:
         text += "; Ray on the hosts that were not reached ends by itself within a minute or two"
-    request.answer({"ended": ended.processes, "unreachable": sorted(ended.unreachable)}, text)
+    request.answer({"ended": ended.count, "unreachable": sorted(ended.unreachable)}, text)
 
 
 def _found(spec: Spec) -> Connection | None:

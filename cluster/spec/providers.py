@@ -110,6 +110,12 @@ class AWS(Section):
     """AMI of the machines; Amazon's newest with NVIDIA's driver by default."""
     security_group: str | None = None
     """A security group of one's own; by default one that lets ssh in, and nothing else."""
+    private: bool = False
+    """Machines have no public addresses; this one reaches their private ones, as by VPN."""
+    user: str = "ubuntu"
+    """User of the image that ssh logs in as."""
+    python: str | None = None
+    """Interpreter of the image that has all packages; they are installed by default."""
 
 
 class GCP(Section):

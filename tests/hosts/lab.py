@@ -50,6 +50,8 @@ class Lab:
         self.folder = folder
         self.laptop = folder / "laptop" / "home"
         self.project = self.laptop / "project"
+        self.environment: dict[str, str] = {}
+        """Variables that `slipway` is typed with."""
 
     def script(self, *words: str) -> None:
         """One command of fake_hosts.sh."""
@@ -75,7 +77,10 @@ class Lab:
     def slipway(self, *arguments: str) -> subprocess.Popen[str]:
         """The command, typed in the laptop's project."""
         words = shlex.join([sys.executable, str(ROOT / "slipway.py"), *arguments])
-        environment = f"PYTHONPATH={ROOT} DS_ACCELERATOR=cpu TORCH_EXTENSIONS_DIR={EXTENSIONS}"
+        fixed = {"PYTHONPATH": ROOT, "DS_ACCELERATOR": "cpu", "TORCH_EXTENSIONS_DIR": EXTENSIONS}
+        environment = " ".join(
+            f"{name}={value}" for name, value in (fixed | self.environment).items()
+        )
         return self.start("laptop", "bash", "-c", f"cd project && {environment} exec {words}")
 
     def answer(self, *arguments: str, code: int = 0, timeout_s: float = 300.0) -> Any:

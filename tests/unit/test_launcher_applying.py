@@ -14,6 +14,7 @@ from cluster.attach import connect, connect_existing
 from cluster.connection import ClusterError, Connection
 from cluster.launcher import applying, attaching, hosts, joining, launching, ssh
 from cluster.launcher.home import LaunchHome
+from cluster.launcher.tunnel import Tunnel
 from cluster.request import Request, WrongRequestError
 from cluster.spec import Spec, load
 from cluster.verbs import up as verb
@@ -55,9 +56,9 @@ class World:
         if not self.head_is_up:
             raise UnreachableError("no Ray answers")
 
-    def end(self, login: Any, spec: Spec, provider: Any) -> hosts.Ended:
+    def end(self, login: Any, spec: Spec, provider: Any) -> Any:
         ended, self.head_is_up = 9 * self.head_is_up, False
-        return hosts.Ended(ended, {each: f"{each}: is off" for each in self.silent})
+        return ended, {each: f"{each}: is off" for each in self.silent}
 
 
 @pytest.fixture
@@ -65,14 +66,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("SLIPWAY_SECRETS", str(tmp_path / "secrets"))
-    monkeypatch.setattr(applying.hosts, "look_at", world.look_at)
+    monkeypatch.setattr(hosts, "look_at", world.look_at)
     monkeypatch.setattr(attaching, "look_at", world.look_at)
-    monkeypatch.setattr(applying.hosts, "end", world.end)
+    monkeypatch.setattr(hosts, "end", world.end)
     monkeypatch.setattr(launching, "launch", world.launch)
     for module in (applying, attaching, joining):
         monkeypatch.setattr(module, "check_versions", world.check)
-    monkeypatch.setattr(attaching.Tunnel, "open", lambda tunnel: "http://127.0.0.1:1")
-    monkeypatch.setattr(attaching.Tunnel, "close", lambda tunnel: None)
+    monkeypatch.setattr(Tunnel, "open", lambda tunnel: "http://127.0.0.1:1")
+    monkeypatch.setattr(Tunnel, "close", lambda tunnel: None)
     monkeypatch.setattr(joining, "await_hosts", lambda *_: None)
     monkeypatch.setattr("cluster.client.jobs", lambda connection: world.jobs)
     monkeypatch.setattr("cluster.services.applications", lambda connection: {})
@@ -99,7 +100,7 @@ def test_up_twice_changes_nothing_and_down_forgets_all(world: World, spec: Spec)
     assert not again.changed
     assert (world.launches, home.token.read_text()) == (1, token)
     assert connect(spec).token() == token
-    assert applying.down(spec, lambda line: None).processes == 9
+    assert applying.down(spec, lambda line: None).count == 9
     assert not home.folder.exists()
     assert connect_existing(spec) is None
 
@@ -196,7 +197,7 @@ def test_a_cluster_that_a_colleague_started_is_used_with_its_own_token(
         asked.append(f"{host}: {script}")
         return ssh.Answer(host, 0, "their-token\n", "")
 
-    monkeypatch.setattr(attaching.ssh, "run", run)
+    monkeypatch.setattr(ssh, "run", run)
     connection = connect(spec)
     assert connection.token() == "their-token"
     assert asked == ["h: cat ~/.slipway/token"]
