@@ -1,9 +1,11 @@
-"""Start the head of a local Ray cluster; run as a file by `cluster.local`, in a session of its own.
+"""Start the head of a Ray cluster; run as a file, in a session of its own.
 
-It does what `ray start --head` does, less three things that command cannot leave out: it starts no
-Ray client server, does not turn 127.0.0.1 into the machine's public address (so nothing listens
-beyond the loopback), and does not wait for the dashboard before starting the raylet, which halves
-the time. Reads a JSON file named by its argument, writes `ready` there described, and exits.
+`cluster.local` runs it on this machine, and the launcher on the head's, which has a copy and none
+of our packages. It does what `ray start --head` does, less three things that command cannot leave
+out: it starts no Ray client server, does not turn 127.0.0.1 into the machine's public address (so
+nothing of a local cluster listens beyond the loopback), and does not wait for the dashboard before
+starting the raylet, which halves the time. And it leaves a keeper, which starts again what ends of
+it. Reads a JSON file named by its argument, writes `ready` there described, and exits.
 """
 
 from __future__ import annotations
@@ -24,18 +26,23 @@ KEPT = ("gcs_server", "dashboard", "monitor", "log_monitor")
 def main(path: str) -> None:
     """Start the head described by the JSON file at `path`.
 
-    The file holds `port`, `dashboard_port`, `num_cpus`, `object_store_bytes`, `temp`, `record` (the
-    cluster's record, for the keeper) and `ready`: the file that receives `{"pids", "session"}` once
-    all processes answer.
+    The file holds `port`, `dashboard_port` and `ready`: the file that receives `{"pids",
+    "session"}` once all processes answer. On this machine also `address`, `num_cpus`,
+    `object_store_bytes`, `temp` and `record` (the cluster's record, for the keeper); on others,
+    which find these out by themselves, `object_manager_port`, `worker_ports` and
+    `autoscaling_config`.
     """
     plan = json.loads(Path(path).read_text())
     node = _head_class()(_parameters(plan), head=True, shutdown_at_exit=False, spawn_reaper=False)
     node.join_api_server()
     _await_port(plan["dashboard_port"])
     started = {kind: each[0].process for kind, each in node.all_processes.items() if each}
+    if plan.get("temp") is None:  # people type `ray status` there
+        ray_file = Path(node.get_temp_dir_path()) / "ray_current_cluster"
+        ray_file.write_text(node.gcs_address)
     pids = {kind: process.pid for kind, process in started.items()}
     pids["keeper"] = _start_keeper(started, plan)
-    ready = Path(plan["ready"])
+    ready = Path(plan["ready"]).expanduser()
     draft = ready.with_suffix(".tmp")
     draft.write_text(json.dumps({"pids": pids, "session": node.session_name}))
     draft.replace(ready)
@@ -49,8 +56,8 @@ def _start_keeper(started: dict[str, Any], plan: dict[str, Any]) -> int:
         for kind, process in started.items()
         if kind in KEPT
     }
-    content = {"record": plan["record"], "raylet": started["raylet"].pid, "kept": kept}
-    path = Path(plan["ready"]).with_name("keeper.json")
+    content = {"record": plan.get("record"), "raylet": started["raylet"].pid, "kept": kept}
+    path = Path(plan["ready"]).expanduser().with_name("keeper.json")
     path.write_text(json.dumps(content))
     path.chmod(0o600)
     command = [sys.executable, "-P", str(Path(__file__).with_name("keeper.py")), str(path)]
@@ -72,26 +79,31 @@ def _await_port(port: int, timeout_s: float = 60.0) -> None:
 
 def _parameters(plan: dict[str, Any]) -> Any:
     import ray._private.parameter
+    import ray._private.services
 
+    address = plan.get("address") or ray._private.services.get_node_ip_address()
+    least, most = plan.get("worker_ports", (0, 0))
+    scaling = plan.get("autoscaling_config")
     # A port of 0 is bound by the process that uses it: no other cluster can take it in between.
     return ray._private.parameter.RayParams(
-        node_ip_address="127.0.0.1",
-        node_name="127.0.0.1",
+        node_ip_address=address,
+        node_name=address,
         gcs_server_port=plan["port"],
         dashboard_host="127.0.0.1",
         dashboard_port=plan["dashboard_port"],
         include_dashboard=True,
-        min_worker_port=0,
-        max_worker_port=0,
-        object_manager_port=0,
+        min_worker_port=least,
+        max_worker_port=most,
+        object_manager_port=plan.get("object_manager_port", 0),
         node_manager_port=0,
         dashboard_agent_listen_port=0,
         metrics_agent_port=0,
         runtime_env_agent_port=0,
         metrics_export_port=0,
-        num_cpus=plan["num_cpus"],
-        object_store_memory=plan["object_store_bytes"],
-        temp_dir=plan["temp"],
+        num_cpus=plan.get("num_cpus"),
+        object_store_memory=plan.get("object_store_bytes"),
+        temp_dir=plan.get("temp"),
+        autoscaling_config=os.path.expanduser(scaling) if scaling else None,
         include_log_monitor=True,
         num_redis_shards=None,
         redis_max_clients=None,

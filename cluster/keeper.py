@@ -1,13 +1,13 @@
-"""Starts again what ends of a local cluster's head while its raylet lives.
+"""Starts again what ends of a head while its raylet lives.
 
 Training and services do not need `gcs_server` and the dashboard to go on, but nothing new starts
 without them, and Ray's processes give up once the first has been away for a minute. Ray starts
 neither again: this process, in the head's session, does, with the command that they had. Where the
 raylet has ended there is nothing to keep, and this process ends too.
 
-Run as a file by `cluster.head`: python -P keeper.py PLAN, a JSON file with `record` (the cluster's
-record, told of every new process), `raylet` (its process id) and `kept`: kind -> {"pid", "command",
-"port"}; a new process counts once it answers there.
+Run as a file by `cluster.head`: python -P keeper.py PLAN, a JSON file with `record` (the record of
+a local cluster, told of every new process; null elsewhere), `raylet` (its process id) and `kept`:
+kind -> {"pid", "command", "port"}; a new process counts once it answers there.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Kept:
 def keep(plan: dict[str, Any]) -> None:
     """Watch until the raylet ends."""
     raylet = psutil.Process(plan["raylet"])
+    record = Path(plan["record"]) if plan["record"] else None
     kept = {
         kind: Kept(each["command"], psutil.Process(each["pid"]), each["port"])
         for kind, each in plan["kept"].items()
@@ -82,7 +83,7 @@ def keep(plan: dict[str, Any]) -> None:
             kept[kind].start()
         for kind, each in kept.items():
             if each.is_new and each.answers():
-                each.is_new = not tell(Path(plan["record"]), kind, each.process)
+                each.is_new = record is not None and not tell(record, kind, each.process)
         time.sleep(LOOK_S)
 
 

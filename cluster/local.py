@@ -188,6 +188,7 @@ def _launch(spec: Spec, home: Home, ports: list[int], object_store: int | None) 
     ready = home.folder / "ready.json"
     ready.unlink(missing_ok=True)
     plan = {
+        "address": "127.0.0.1",
         "port": ports[0],
         "dashboard_port": ports[1],
         "num_cpus": num_cpus(spec),

@@ -50,9 +50,8 @@ def _check_ours(spec: Spec) -> None:
         )
     if kind in ("gcp", "azure"):
         raise WrongRequestError(
-            f"provider {kind}: slipway render prints what Ray's launcher takes, and starting it "
-            "from here is not available in this version: slipway render > cluster-launcher.yaml, "
-            "then ray up cluster-launcher.yaml"
+            f"provider {kind}: slipway render prints what Ray's launcher is to take, and starting "
+            "it is not available in this version; aws, kubernetes and onprem are"
         )
 
 

@@ -18,7 +18,7 @@ from cluster.launcher.documents import launcher_document
 from cluster.launcher.home import LaunchHome, LaunchRecord
 from cluster.launcher.onprem import PROVIDER
 from cluster.launcher.sites import Ended, Report, Site, site_of
-from cluster.launcher.startup import AUTHORITY, CERTIFICATE, file_mounts
+from cluster.launcher.startup import AUTHORITY, PROGRAMS, file_mounts
 from cluster.launcher.tunnel import Tunnel
 from cluster.secrets import read_secret
 from cluster.services import token_file, write_tokens
@@ -83,7 +83,7 @@ def _launch(
         for name, content in zip(AUTHORITY, authority(), strict=True):
             home.write(name, content.decode())
         home.write(home.document.name, document)
-        for program in (PROVIDER, CERTIFICATE):
+        for program in (PROVIDER, *PROGRAMS):
             shutil.copy(program, home.folder)
         launching.launch(spec, home, report)
         complete = replace(begun, head=site.head(), complete=True)

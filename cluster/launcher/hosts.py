@@ -174,4 +174,14 @@ def ending_script(spec: Spec) -> str:
     )
 
 
-_MADE = ("library", "tls", "hosts.json", "gcs", "bashrc")
+_MADE = (
+    "library",
+    "tls",
+    "hosts.json",
+    "gcs",
+    "bashrc",
+    "head.json",
+    "head.log",
+    "keeper.json",
+    "ready.json",
+)

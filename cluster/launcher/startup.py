@@ -5,6 +5,7 @@ No value of a secret is here: files of mode 0600 are sent over ssh, and read whe
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -28,7 +29,11 @@ TLS = f"{FOLDER}/tls"
 AUTHORITY = ("authority.pem", "authority.key")
 """Who signs the machines' certificates: made by ``up``, sent to all of them."""
 CERTIFICATE = Path(__file__).parent / "remote" / "slipway_certificate.py"
-"""What makes a machine's certificate, put beside the cluster's token by ``up``."""
+"""What makes a machine's certificate."""
+HEAD, KEEPER = (Path(__file__).parents[1] / name for name in ("head.py", "keeper.py"))
+"""What starts the head, and what keeps its processes."""
+PROGRAMS = (CERTIFICATE, HEAD, KEEPER)
+"""Sent to all machines; put beside the cluster's token by ``up``."""
 # The interface of the default route.
 LINK = """awk '$2 == "00000000" {print $1; exit}'"""
 # The processes whose parent is among $found.
@@ -55,20 +60,31 @@ def environment_command(spec: Spec) -> str:
 
 def head_commands(spec: Spec) -> list[str]:
     """Start the head. Its dashboard listens to the machine only: `slipway` comes by ssh."""
-    start = (
-        "ray start --head --port=6379 --object-manager-port=8076 --dashboard-host=127.0.0.1 "
-        "--autoscaling-config=~/ray_bootstrap_config.yaml"
-    )
+    plan = {
+        "port": 6379,
+        "dashboard_port": 8265,
+        "object_manager_port": 8076,
+        "worker_ports": [10002, 19999],
+        "autoscaling_config": "~/ray_bootstrap_config.yaml",
+        "ready": f"{FOLDER}/ready.json",
+    }
     # what an earlier cluster knew of its hosts and jobs is none of this one's
-    before = f"rm -rf {FOLDER}/hosts.json {FOLDER}/gcs; "
+    start = f"rm -rf {FOLDER}/hosts.json {FOLDER}/gcs; "
     if spec.cluster.provider.type == "onprem":
-        before += 'export PYTHONPATH="$HOME/.slipway/library"; '
+        start += 'export PYTHONPATH="$HOME/.slipway/library"; '
     if spec.cluster.high_availability == "embedded":
-        before += (
+        start += (
             f"mkdir -p {FOLDER}/gcs; export RAY_gcs_storage=rocksdb "
             f"RAY_gcs_storage_path=$HOME/.slipway/gcs; "
         )
-    return [ending_command(spec), _start(spec, before + start)]
+    start += f"printf %s {shlex.quote(json.dumps(plan))} > {FOLDER}/head.json; "
+    log = f"{FOLDER}/head.log"
+    # a session of its own: the launcher's terminal ends, and the keeper stays
+    start += (
+        f"setsid -w {_python(spec)} -P {LIBRARY}/{HEAD.name} {FOLDER}/head.json > {log} 2>&1 "
+        f"< /dev/null || {{ tail -n 5 {log}; exit 1; }}"
+    )
+    return [ending_command(spec), _start(spec, start)]
 
 
 def worker_commands(spec: Spec) -> list[str]:
@@ -96,7 +112,9 @@ def marked(spec: Spec) -> str:
 
 def file_mounts(spec: Spec) -> dict[str, str]:
     """Files that are sent to every machine, with their mode: what Ray trusts, and the secrets."""
-    found = {TOKEN: own_file(spec, "token")} | library_mount(spec, CERTIFICATE.name)
+    found = {TOKEN: own_file(spec, "token")}
+    for program in PROGRAMS:
+        found |= library_mount(spec, program.name)
     found |= {f"{TLS}/{name}": own_file(spec, name) for name in AUTHORITY}
     for name in secret_files(spec):
         found[f"{SECRETS}/{name}"] = f"{_short(secrets_folder())}/{name}"
@@ -175,6 +193,11 @@ def _start(spec: Spec, command: str) -> str:
         f"{shlex.quote(python) if python else PYTHON} {LIBRARY}/{CERTIFICATE.name} {TLS} || exit 1"
     )
     return f"{SOURCED}; ulimit -n 65536; {mark}; {certify}; {command}"
+
+
+def _python(spec: Spec) -> str:
+    given = given_python(spec)
+    return shlex.quote(given) if given else PYTHON
 
 
 def _short(folder: Path) -> str:

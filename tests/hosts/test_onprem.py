@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,7 +43,7 @@ def document() -> dict[str, Any]:
         "python": sys.executable,
     }
     storage = {"url": "s3://bucket/team", "endpoint": f"http://{LAPTOP}:9000"}
-    pool = {"name": "cpu", "nodes": 2, "cpus": 1, "memory": "2Gi"}
+    pool = {"name": "cpu", "nodes": 2, "cpus": 2, "memory": "2Gi"}
     model = {
         "domain": "text",
         "task": "generation",
@@ -52,6 +53,7 @@ def document() -> dict[str, Any]:
             "steps": STEPS,
             "global_batch": 4,
             "workers": 2,
+            "cpus_per_worker": 2,  # a host each
             "zero": {"stage": 2},
             "checkpoint": {"every": 50},
         },
@@ -67,7 +69,9 @@ def document() -> dict[str, Any]:
     search |= {"space": {"train.optimizer.lr": {"log": [1e-4, 1e-2]}}}
     sought = {key: model[key] for key in ("domain", "task", "data", "network")}
     sought |= {"train": {"steps": 20, "global_batch": 4}, "tune": search}
-    return {"name": "hosts", "cluster": cluster, "models": {"m": model, "s": sought}}
+    alone = {key: model[key] for key in ("domain", "task", "data", "network")}
+    alone |= {"train": {"steps": STEPS, "global_batch": 4, "cpus_per_worker": 1}}
+    return {"name": "hosts", "cluster": cluster, "models": {"m": model, "s": sought, "k": alone}}
 
 
 @pytest.fixture(scope="module")
@@ -184,12 +188,44 @@ def test_services_answer_at_the_laptops_own_address(lab: Lab) -> None:
     assert served["url"] == "http://127.0.0.1:8000"
     answer = lab.answer("predict", "m", "The", "-p", "max_new_tokens=4")
     assert answer["version"] == 1
-    token = lab.ask("laptop", f"awk '!/^#/ {{print $2}}' {served['token_file']}").strip()
-    asked = 'curl -s -o /dev/null -w %{http_code} --max-time 30 -d \'{"inputs": "The"}\' '
-    asked += "-H 'Content-Type: application/json'"
-    url = f"{served['url']}/models/m"
-    assert lab.ask("laptop", f"{asked} {url}") == "401"
-    assert lab.ask("laptop", f"{asked} -H 'Authorization: Bearer {token}' {url}") == "200"
+    assert asked(lab, "") == "401"
+    assert asked(lab, token_of(lab)) == "200"
+
+
+def token_of(lab: Lab) -> str:
+    """The services' own, as it is found on the laptop."""
+    return lab.ask(
+        "laptop", f"awk '!/^#/ {{print $2}}' {lab.answer('serve')['token_file']}"
+    ).strip()
+
+
+def asked(lab: Lab, token: str) -> str:
+    """The status that the services answer the laptop with."""
+    words = 'curl -s -o /dev/null -w %{http_code} --max-time 30 -d \'{"inputs": "The"}\' '
+    words += f"-H 'Content-Type: application/json' -H 'Authorization: Bearer {token}' "
+    return lab.ask("laptop", f"{words} http://127.0.0.1:8000/models/m")
+
+
+def test_the_heads_processes_may_die_under_a_run_and_services(lab: Lab) -> None:
+    token = token_of(lab)
+    run = lab.slipway("run", "k", "--until", "train", "--json")
+    assert run.stderr is not None
+    killed, next_s, statuses = 0.0, 0.0, []
+    for line in run.stderr:
+        if line.startswith("validation after step") and killed:
+            next_s = time.monotonic() - killed
+            break
+        if line.startswith("validation after step"):
+            lab.ask("host1", "pkill -KILL -f '[g]cs_server|[d]ashboard.py|[m]onitor.py'")
+            killed = time.monotonic()
+            while time.monotonic() < killed + 20:
+                statuses.append(asked(lab, token))
+                time.sleep(0.5)
+    output, errors = run.communicate(timeout=420)
+    assert run.returncode == 0, output + errors[-3000:]
+    assert 0 < next_s < 60
+    assert set(statuses) == {"200"}
+    assert "attempt 2" not in errors  # nothing was trained again
     lab.answer("stop", "m")
 
 

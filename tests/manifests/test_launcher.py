@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cluster.documents import read_document, write_documents
 from cluster.launcher.documents import FILES, launcher_document, launcher_documents
 from cluster.launcher.installation import pins
-from cluster.launcher.startup import environment_command
+from cluster.launcher.startup import LIBRARY, environment_command
 from cluster.machines import GIB, kinds
 from cluster.spec import SpecError, load
 
@@ -96,7 +96,9 @@ def test_ray_takes_every_document(name, spec_on, check):
     assert prepared["idle_timeout_minutes"] == 5
     for command in (*document["head_start_ray_commands"], *document["worker_start_ray_commands"]):
         assert "0.0.0.0" not in command
-    assert "--dashboard-host=127.0.0.1" in document["head_start_ray_commands"][-1]
+    # head.py binds the dashboard to the loopback
+    assert f"{LIBRARY}/head.py" in document["head_start_ray_commands"][-1]
+    assert f"{LIBRARY}/head.py" in document["file_mounts"]
 
 
 def test_instances_are_what_ec2_takes(spec_on, run_instances):
