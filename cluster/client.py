@@ -22,6 +22,10 @@ CHATTY = (
     "ray._private.runtime_env.packaging",
 )
 ENDED = frozenset(("SUCCEEDED", "FAILED", "STOPPED"))
+STOP_WAIT_S = 60
+"""So long a job that is asked to end may take to save, before Ray kills it; Ray's own 3 s."""
+STOPPING = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+"""Variables for every node, whose processes end jobs."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,9 @@ def jobs(connection: Connection) -> list[JobState]:
     return sorted(states, key=lambda state: state.started or 0.0)
 
 
-def stop(connection: Connection, name: str, timeout_s: float = 30.0) -> JobState | None:
+def stop(
+    connection: Connection, name: str, timeout_s: float = STOP_WAIT_S + 30.0
+) -> JobState | None:
     """Ask the job to end and wait until it has; returns its last state, None if unknown.
 
     Raises:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +16,7 @@ from jobs.placement import Placement, place
 from jobs.runs import Run, latest_checkpoint
 from jobs.session import say
 from jobs.sizes import concrete, sizes_of
+from jobs.stopping import heeding
 from jobs.task import Task
 
 
@@ -33,8 +37,16 @@ class Restarts:
 def fit(spec: Spec, name: str, run: Run, data: str, until: int | None = None) -> dict[str, Any]:
     """Train under Ray Train to the end of the run, or until it pauses at a step.
 
-    Returns what `jobs.loop.Worker.work` does; raises ValueError where no restart is left.
+    Returns what `jobs.loop.Worker.work` does; raises ValueError where no restart is left, and
+    SystemExit where SIGTERM asked this process to end, once the workers have saved.
     """
+    with heeding() as asked:
+        return _fit(spec, name, run, data, until, asked)
+
+
+def _fit(
+    spec: Spec, name: str, run: Run, data: str, until: int | None, asked: threading.Event
+) -> dict[str, Any]:
     restarts = Restarts(spec.model(name).train.restarts)
     built = concrete(spec, name, run.storage)
     sizes = sizes_of(built.model(name), run.storage, data)
@@ -43,12 +55,15 @@ def fit(spec: Spec, name: str, run: Run, data: str, until: int | None = None) ->
         placed, without = _placed(built, name, sizes, without)
         task = Task(spec, name, run.id, data, placed.stage, placed.precision, until)
         say(f"starting {placed.workers} training workers")
-        ended = Group(task, run, placed, sizes, without).run()
+        ended = Group(task, run, placed, sizes, without, asked).run()
         without = ended.avoid or frozenset((ended.outcome or {}).get("avoid", ()))
         if ended.outcome is not None and "superseded" in ended.outcome:
             raise ValueError(ended.outcome["superseded"])  # what it says of the run is not ours
         if ended.outcome is not None and "left" not in ended.outcome:
             return ended.outcome
+        if asked.is_set():
+            say(f"{run.id}: stopped as asked, {safe(run)}")
+            sys.exit(128 + signal.SIGTERM)
         _consider(run, ended, restarts)
 
 

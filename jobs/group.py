@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from jobs.errand import PATIENCE_S
 from jobs.placement import Placement, place
 from jobs.runs import Run
 from jobs.session import say
+from jobs.stopping import LONGEST_S
 from jobs.task import Task
 from jobs.trainer import TorchBackendConfig, Trainer
 from jobs.watch import REPORT_EVERY_S, Place, Seen, Watch, is_stalled, to_blame, verdict
@@ -83,7 +84,9 @@ class Group:
         placed: Placement,
         sizes: Mapping[str, int] | None = None,
         without: Collection[str] = (),
+        asked: threading.Event | None = None,
     ) -> None:
+        """``asked`` is set once the workers shall save and leave."""
         self.task, self.placed, self.sizes, self.without = task, placed, sizes, without
         self.model = task.spec.model(task.model)
         self.train = self.model.train
@@ -93,7 +96,10 @@ class Group:
             "storage_filesystem": run.storage.filesystem(),
         }
         self._ended: list[Ended] = []
-        self._stalled: Ended | None = None
+        self._given_up: Ended | None = None
+        self._asked = asked or threading.Event()
+        self._told: float | None = None
+        """When the workers were told to leave, since it was ``asked``."""
         self._looked_for_room = time.monotonic()
 
     def run(self) -> Ended:
@@ -101,12 +107,12 @@ class Group:
         watch = ray.remote(num_cpus=0, max_restarts=-1)(Watch).remote()
         thread = threading.Thread(target=self._fit, args=(watch,), daemon=True)
         thread.start()
-        while thread.is_alive():
+        while thread.is_alive() and not self._is_left_alone():
             thread.join(REPORT_EVERY_S)
-            if thread.is_alive() and self._stalled is None:
+            if thread.is_alive() and self._given_up is None:
                 self._look(watch)
         ray.kill(watch)
-        return self._stalled or self._ended[0]
+        return self._given_up or self._ended[0]
 
     def _fit(self, watch: Any) -> None:
         try:
@@ -175,12 +181,27 @@ class Group:
     def _look(self, watch: Any) -> None:
         try:
             now, seen = ray.get(watch.look.remote(), timeout=REPORT_EVERY_S)
-            if is_stalled(now, seen, self.placed.workers, self.train.stall):
+            if self._asked.is_set():
+                self._have_leave(watch, seen)
+            elif is_stalled(now, seen, self.placed.workers, self.train.stall):
                 self._end_stalled(watch)
             elif time.monotonic() - self._looked_for_room > GROW_EVERY_S:
                 self._grow(watch)
         except ray.exceptions.RayError:
             return  # the head is away for a moment, or the watch starts anew
+
+    def _have_leave(self, watch: Any, seen: Sequence[Seen]) -> None:
+        """Have the workers save and leave; there is nothing to wait for where none has begun."""
+        if self._told is None:
+            self._told = time.monotonic()
+            say("asked to stop: the workers save and leave")
+            watch.order.remote(leave="it was asked to stop")
+        if not seen or time.monotonic() - self._told > LONGEST_S:
+            self._given_up = Ended(failure="it was asked to stop")
+
+    def _is_left_alone(self) -> bool:
+        """Whether this process goes without waiting for what is left of the group."""
+        return self._given_up is not None and self._told is not None
 
     def _grow(self, watch: Any) -> None:
         """Have the workers leave where more of them would fit: the next group is larger."""
@@ -204,7 +225,7 @@ class Group:
         text = verdict(now, blamed, self.train.stall)
         say(f"warning: {text}; restarting")
         nodes = frozenset(each.place.node for each in blamed)
-        self._stalled = Ended(failure=text, avoid=nodes)
+        self._given_up = Ended(failure=text, avoid=nodes)
         for each in [*blamed, *seen]:
             _end(each.place)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from cluster.client import STOPPING
 from cluster.spec.references import Secret
 from cluster.spec.section import Section
 
@@ -20,7 +21,7 @@ CREDENTIALS = ("access_key", "secret_key")
 
 def environment(spec: Spec, accelerated: bool) -> list[dict[str, Any]]:
     """Variables of every container of Ray: ours, then those of ``cluster.env``, which win."""
-    ours = {
+    ours = STOPPING | {
         "RAY_USAGE_STATS_ENABLED": "0",
         "SLIPWAY_CLUSTER_ID": spec.name,
         "SLIPWAY_SECRETS": SECRETS,

@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from cluster.client import STOPPING
 from cluster.home import state_folder
 from cluster.launcher.home import identity
 from cluster.launcher.installation import FOLDER, PYTHON
@@ -166,6 +167,7 @@ def _exports(spec: Spec) -> list[str]:
         'export RAY_TLS_SERVER_KEY="$HOME/.slipway/tls/node.key"',
         f"export RAY_USAGE_STATS_ENABLED=0 SLIPWAY_CLUSTER_ID={shlex.quote(spec.name)}",
         f'export {FOLDER_VARIABLE}="$HOME/.slipway/secrets"',
+        "export " + " ".join(f"{name}={value}" for name, value in STOPPING.items()),
         # the launcher sets both, and Ray's workers would inherit them: one thread each
         "unset OMP_NUM_THREADS PYTHONWARNINGS",
         "test -e /dev/nvidia0 || export DS_ACCELERATOR=cpu",

@@ -1,5 +1,7 @@
 """What a group of workers asks of Ray, and what follows when it has ended."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +104,26 @@ def test_another_group_follows_one_that_left_or_failed(
     told = capsys.readouterr().out
     assert "its workers left (SIGTERM), no checkpoint is saved yet" in told
     assert "worker 1 died" in told
+
+
+def test_a_run_that_is_asked_to_stop_starts_no_other_group(
+    monkeypatch: pytest.MonkeyPatch, spec: Spec, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups: list[Group] = []
+
+    def leave(group: Group) -> Ended:
+        groups.append(group)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert group._asked.wait(5)
+        return Ended(outcome={"left": "it was asked to stop", "step": 3})
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Group, "run", leave)
+    with pytest.raises(SystemExit) as ended:
+        fit(spec, MODEL, run, "data")
+    assert (ended.value.code, len(groups)) == (143, 1)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert f"{run.id}: stopped as asked" in capsys.readouterr().out
 
 
 def test_too_many_failures_end_a_run(monkeypatch: pytest.MonkeyPatch, spec: Spec, run: Run) -> None:
