@@ -29,6 +29,10 @@ while True:
     pages = ec2.get_paginator("describe_instances").paginate()
     groups = [each for page in pages for each in page["Reservations"]]
     found = [each for group in groups for each in group["Instances"]]
+    pairs = ec2.describe_key_pairs(IncludePublicKey=True)["KeyPairs"]
+    keys = dict((each["KeyName"], each["PublicKey"]) for each in pairs)
+    for each in found:
+        each["PublicKey"] = keys.get(each.get("KeyName"), "")
     place.with_suffix(".new").write_text(json.dumps(found, default=str))
     place.with_suffix(".new").rename(place)
     time.sleep(0.3)
@@ -78,6 +82,8 @@ class Amazon:
         self.most_spot = max(self.most_spot, len(spot))
         for name in running.keys() - self._machines.keys():
             host, address = self._free.pop(0), running[name]["PrivateIpAddress"]
+            keys = self._lab.folder / host / "home" / ".ssh" / "authorized_keys"
+            keys.write_text(running[name]["PublicKey"] + "\n")  # and no other's
             self._give(host, address)
             self._machines[name] = host, address
         for name in self._machines.keys() - running.keys():
