@@ -63,7 +63,7 @@ def _request(
     except (OSError, http.client.HTTPException) as error:
         if connection.renew is None:
             raise unreachable(connection, error) from error
-        connection.renew()
+        connection.renew(error)
         return _request(replace(connection, renew=None), path, body, timeout_s, method)
     except ValueError as error:
         raise ClusterError(f"{connection.api_url} is not an address: {error}") from error

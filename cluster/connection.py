@@ -34,8 +34,8 @@ class Connection:
     job_logs: Path | None = None
     """Folder that holds jobs' output, where this machine has it."""
     extra: Mapping[str, str] = field(default_factory=dict)
-    renew: Callable[[], None] | None = None
-    """Makes the way there anew, where one was lost; raises UnreachableError."""
+    renew: Callable[[Exception], None] | None = None
+    """Makes the way there anew where an error says that it was lost; raises UnreachableError."""
 
     def env(self) -> dict[str, str]:
         """Variables that point a child process, and everything of Ray's in it, at this cluster."""

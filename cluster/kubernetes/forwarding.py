@@ -26,7 +26,7 @@ class Forward:
         self._trouble: str | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def check(self) -> None:
+    def check(self, error: Exception | None = None) -> None:
         """Raise UnreachableError with the cause where the last connection was not made."""
         if self._trouble is not None:
             raise UnreachableError(self._trouble)

@@ -73,7 +73,7 @@ def head_commands(spec: Spec) -> list[str]:
     start = f"rm -rf {FOLDER}/hosts.json {FOLDER}/gcs; "
     if spec.cluster.provider.type == "onprem":
         start += 'export PYTHONPATH="$HOME/.slipway/library"; '
-    if spec.cluster.high_availability == "embedded":
+    if spec.cluster.high_availability in ("auto", "embedded"):
         start += (
             f"mkdir -p {FOLDER}/gcs; export RAY_gcs_storage=rocksdb "
             f"RAY_gcs_storage_path=$HOME/.slipway/gcs; "

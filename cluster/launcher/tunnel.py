@@ -41,8 +41,16 @@ class Tunnel:
             self._home.write(self._home.port.name, str(port))
         return _url(port)
 
-    def renew(self) -> None:
-        """Start it again after it was lost; one that hangs is ended first."""
+    def renew(self, error: Exception | None = None) -> None:
+        """Start it again after it was lost; one that hangs is ended first.
+
+        It is left alone where the ``error`` says that ssh goes on and nothing listens behind it:
+        services that go through it would be cut off because the dashboard is away.
+        """
+        reason = getattr(error, "reason", error)
+        is_behind = isinstance(reason, ConnectionResetError)
+        if is_behind and self._control(self._home.control(), "check"):
+            return
         self.close()
         self.open()
 

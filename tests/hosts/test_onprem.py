@@ -70,7 +70,7 @@ def document() -> dict[str, Any]:
     sought = {key: model[key] for key in ("domain", "task", "data", "network")}
     sought |= {"train": {"steps": 20, "global_batch": 4}, "tune": search}
     alone = {key: model[key] for key in ("domain", "task", "data", "network")}
-    alone |= {"train": {"steps": STEPS, "global_batch": 4, "cpus_per_worker": 1}}
+    alone |= {"train": {"steps": 10 * STEPS, "global_batch": 4, "cpus_per_worker": 1}}
     return {"name": "hosts", "cluster": cluster, "models": {"m": model, "s": sought, "k": alone}}
 
 
@@ -212,10 +212,11 @@ def test_the_heads_processes_may_die_under_a_run_and_services(lab: Lab) -> None:
     assert run.stderr is not None
     killed, next_s, statuses = 0.0, 0.0, []
     for line in run.stderr:
-        if line.startswith("validation after step") and killed:
+        step = re.match(r"step ([\d,]+)/", line)
+        if step and killed:
             next_s = time.monotonic() - killed
             break
-        if line.startswith("validation after step"):
+        if step and int(step[1].replace(",", "")) > 50:
             lab.ask("host1", "pkill -KILL -f '[g]cs_server|[d]ashboard.py|[m]onitor.py'")
             killed = time.monotonic()
             while time.monotonic() < killed + 20:
@@ -223,8 +224,8 @@ def test_the_heads_processes_may_die_under_a_run_and_services(lab: Lab) -> None:
                 time.sleep(0.5)
     output, errors = run.communicate(timeout=420)
     assert run.returncode == 0, output + errors[-3000:]
+    assert statuses == ["200"] * len(statuses)
     assert 0 < next_s < 60
-    assert set(statuses) == {"200"}
     assert "attempt 2" not in errors  # nothing was trained again
     lab.answer("stop", "m")
 
