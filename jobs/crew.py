@@ -39,7 +39,9 @@ def work(config: dict[str, Any]) -> dict[str, Any] | str:
     pulse = _here = Pulse()
     for reason in _told:
         pulse.leave(reason)
-    threading.Thread(target=_report, args=(pulse, config["watch"]), daemon=True).start()
+    threading.Thread(
+        target=_report, args=(pulse, config["watch"], config["group"]), daemon=True
+    ).start()
     if config["notices"]:
         threading.Thread(target=_heed_notices, args=(pulse,), daemon=True).start()
     device = ray.train.torch.get_device()
@@ -52,7 +54,7 @@ def work(config: dict[str, Any]) -> dict[str, Any] | str:
         return {"superseded": str(error)} if worker.superseded() else str(error)
 
 
-def _report(pulse: Pulse, watch: Any) -> None:
+def _report(pulse: Pulse, watch: Any, group: str) -> None:
     """Say every two seconds that this worker lives, and do as it is told."""
     context = ray.get_runtime_context()
     place = Place(
@@ -65,7 +67,7 @@ def _report(pulse: Pulse, watch: Any) -> None:
     stack = None
     while True:
         try:
-            orders = ray.get(watch.report.remote(place, pulse.beats, pulse.phase, stack))
+            orders = ray.get(watch.report.remote(group, place, pulse.beats, pulse.phase, stack))
         except ray.exceptions.RayError:
             orders = {}  # it starts anew, or the driver is gone, and this group will be
         if "leave" in orders:

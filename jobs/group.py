@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,18 @@ class Ended:
     """Why it ended that time; another try may do better."""
     avoid: frozenset[str] = frozenset()
     """Nodes that the next group should do without."""
+
+
+_watches: dict[str, Any] = {}
+"""The watch of this process, by Ray's id of it: its groups come one after the other."""
+
+
+def _watch_of_this_process() -> Any:
+    process = ray.get_runtime_context().get_worker_id()
+    if process not in _watches:
+        _watches.clear()
+        _watches[process] = ray.remote(num_cpus=0, max_restarts=-1)(Watch).remote()
+    return _watches[process]
 
 
 def room(
@@ -95,6 +108,7 @@ class Group:
             "storage_path": run.storage.bulk_path(f"{run.path}/ray"),
             "storage_filesystem": run.storage.filesystem(),
         }
+        self._id = uuid.uuid4().hex
         self._ended: list[Ended] = []
         self._given_up: Ended | None = None
         self._asked = asked or threading.Event()
@@ -104,14 +118,14 @@ class Group:
 
     def run(self) -> Ended:
         """Start the workers and watch them until the group has ended."""
-        watch = ray.remote(num_cpus=0, max_restarts=-1)(Watch).remote()
+        watch = _watch_of_this_process()
+        watch.begin.remote(self._id)
         thread = threading.Thread(target=self._fit, args=(watch,), daemon=True)
         thread.start()
         while thread.is_alive() and not self._is_left_alone():
             thread.join(REPORT_EVERY_S)
             if thread.is_alive() and self._given_up is None:
                 self._look(watch)
-        ray.kill(watch)
         return self._given_up or self._ended[0]
 
     def _fit(self, watch: Any) -> None:
@@ -135,6 +149,7 @@ class Group:
             train_loop_config={
                 "task": self.task,
                 "watch": watch,
+                "group": self._id,
                 "notices": os.environ.get(NOTICES) != "0",
             },
             scaling_config=self._scaling(),

@@ -52,15 +52,28 @@ class Seen:
 
 
 class Watch:
-    """Hears the workers and tells them what the driver wants, which makes an actor of it."""
+    """Hears the workers and tells them what the driver wants, which makes an actor of it.
+
+    It hears one group after another: a process for each would cost every start of one a second.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._group: str | None = None
+        """None where it started anew: whoever reports then is of the group that there is."""
         self._seen: dict[int, Seen] = {}
         self._orders: dict[str, Any] = {}
 
-    def report(self, place: Place, beats: int, phase: str, stack: str | None) -> dict[str, Any]:
+    def begin(self, group: str) -> None:
+        """Hear the workers of a group and no others'."""
+        self._group, self._seen, self._orders = group, {}, {}
+
+    def report(
+        self, group: str, place: Place, beats: int, phase: str, stack: str | None
+    ) -> dict[str, Any]:
         """A worker's sign of life; answers {"leave": reason, "stack": whether it is wanted}."""
+        if self._group not in (None, group):
+            return {"leave": "another group has taken over"}
         now = self._clock()
         before = self._seen.get(place.rank)
         still = before is not None and (before.beats, before.phase) == (beats, phase)

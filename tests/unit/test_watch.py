@@ -23,14 +23,20 @@ def seen(rank: int, heard: float, moved: float, phase: str = "training", **more:
 def test_what_the_watch_hears() -> None:
     now = [0.0]
     watch = Watch(lambda: now[0])
-    assert watch.report(place(1), 0, "starting", None) == {}
+    watch.begin("a")
+    assert watch.report("a", place(1), 0, "starting", None) == {}
     watch.order(leave="SIGTERM")
     for now[0], beats in ((2.0, 1), (4.0, 1), (6.0, 1)):
-        assert watch.report(place(0), beats, "training", None) == {"leave": "SIGTERM"}
+        assert watch.report("a", place(0), beats, "training", None) == {"leave": "SIGTERM"}
     at, [first, second] = watch.look()
     assert at == 6.0
     assert (first.place.rank, first.heard, first.moved) == (0, 6.0, 2.0)
     assert (second.place.rank, second.heard) == (1, 0.0)
+    watch.begin("b")  # one process hears the groups of a driver, one after the other
+    assert watch.look() == (6.0, [])
+    assert "leave" in watch.report("a", place(0), 2, "training", None)
+    assert watch.report("b", place(0), 0, "starting", None) == {}
+    assert len(watch.look()[1]) == 1
 
 
 @pytest.mark.parametrize(
