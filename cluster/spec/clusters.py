@@ -74,7 +74,7 @@ class ClusterSpec(Section):
     budget: Budget | None = None
     """What runs may cost; no bound by default."""
     high_availability: Literal["auto", "off", "embedded", "redis"] = "auto"
-    """Where the head's state outlives it; auto is off on Kubernetes, else embedded: its own disk."""
+    """Where the head's state outlives it; auto is off on Kubernetes, else embedded (its disk)."""
     env: dict[str, EnvironmentValue] = Field(default_factory=dict)
     """Environment variables of every process on the cluster: texts or secrets."""
 
