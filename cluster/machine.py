@@ -129,25 +129,22 @@ def head_environment(
     """
     environment = SELDOM | {n: value for n, value in outer.items() if n not in FOREIGN}
     head, dashboard, dashboard_metrics, autoscaler_metrics = ports
-    environment |= (
-        LOOPBACK
-        | STOPPING
-        | {
-            MARK: home.mark,
-            "SLIPWAY_CLUSTER_ID": home.id,
-            "SLIPWAY_ROOT": str(spec.root),
-            # Before the head starts: Ray Train's cleaner asks "the" Ray of the machine otherwise.
-            "RAY_ADDRESS": f"127.0.0.1:{head}",
-            "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(home.token),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            # Ray's own 15 lets its dashboard and agents push training aside on a small machine.
-            "RAY_worker_niceness": "0",
-            "DASHBOARD_METRIC_PORT": str(dashboard_metrics),
-            "AUTOSCALER_METRIC_PORT": str(autoscaler_metrics),
-        }
-    )
+    environment |= LOOPBACK | {
+        **STOPPING,
+        MARK: home.mark,
+        "SLIPWAY_CLUSTER_ID": home.id,
+        "SLIPWAY_ROOT": str(spec.root),
+        # Before the head starts: Ray Train's cleaner asks "the" Ray of the machine otherwise.
+        "RAY_ADDRESS": f"127.0.0.1:{head}",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(home.token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray's own 15 lets its dashboard and agents push training aside on a small machine.
+        "RAY_worker_niceness": "0",
+        "DASHBOARD_METRIC_PORT": str(dashboard_metrics),
+        "AUTOSCALER_METRIC_PORT": str(autoscaler_metrics),
+    }
     # A proxy of the user's must not be sent what goes to this machine.
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [host for host in environment.get(name, "").split(",") if host]

@@ -26,13 +26,11 @@ from pathlib import Path
 
 LONGEST_S = 60.0
 """By then Serve has its own again, or is not there any more."""
-SCRIPT = r"""#!/bin/sh
+SCRIPT = """#!/bin/sh
 # {binary}, and who stands in for it when it is killed: see {guard}
 takeover="$(cat '{folder}/takeover' 2>/dev/null)"
 substitute="${{takeover#-sf }}"
 substitute="${{substitute%% *}}"
-# A request is sent to another replica only where it had been read to its end (or the buffer's)
-sed -i 's/^ *option abortonclose$/&\n    option http-buffer-request/' "$3"
 if [ -n "$substitute" ] && kill -0 "$substitute" 2>/dev/null; then
     # Serve begins with a configuration without replicas, and gives the next within a second
     grep -q '{server}' "$3" || cat '{folder}/last' >"$3"

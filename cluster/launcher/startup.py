@@ -190,10 +190,7 @@ def _exports(spec: Spec) -> list[str]:
 
 def _start(spec: Spec, command: str) -> str:
     mark = f"export {MARK}={spec.name}"
-    python = given_python(spec)
-    certify = (
-        f"{shlex.quote(python) if python else PYTHON} {LIBRARY}/{CERTIFICATE.name} {TLS} || exit 1"
-    )
+    certify = f"{_python(spec)} {LIBRARY}/{CERTIFICATE.name} {TLS} || exit 1"
     return f"{SOURCED}; ulimit -n 65536; {mark}; {certify}; {command}"
 
 
