@@ -16,6 +16,10 @@ POOL = "slipway/pool"
 FRONT = "front"
 """Name of the application at `/`; no model may have it."""
 DRAIN_S = 30.0
+TELL_S = 1.0
+"""So often Serve's controller is told how many requests there are. By Serve's own 10 s a model that
+sleeps is not woken before the next report: the one that its first request sends at once holds only
+what was counted before it came."""
 MOST_ONGOING = 1000
 """Beyond every bound of ours: replicas refuse by themselves, in our shape and at once."""
 
@@ -123,6 +127,7 @@ def _scale(serve: ServeSpec) -> dict[str, Any]:
             "min_replicas": replicas.min,
             "max_replicas": replicas.max,
             "target_ongoing_requests": serve.target_ongoing,
+            "metrics_interval_s": TELL_S,
             "upscale_delay_s": 2,
             "downscale_delay_s": 60,
         }
