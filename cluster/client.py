@@ -29,16 +29,6 @@ STOPPING = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What the entry point itself occupies; by default nothing, so that workers have it all."""
-
-    cpus: float = 0.0
-    gpus: float = 0.0
-    memory_bytes: int | None = None
-    custom: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True)
 class JobState:
     """How a job is doing."""
 
@@ -72,16 +62,18 @@ def submit(
     argv: Sequence[str],
     workdir: Path,
     env: Mapping[str, str] | None = None,
-    resources: Resources | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> str:
     """Start `python *argv` in a copy of `workdir` on the cluster; returns the submission id.
 
-    A job that has this id already is left alone, so that asking twice starts one.
+    It runs on a node with these `labels`, without any on the head, and occupies nothing there:
+    workers have it all. A job that has this id already is left alone, so that asking twice starts
+    one.
 
     Raises:
         ClusterError: the cluster cannot be reached or refuses the job.
     """
-    name, wanted = submission_id(run_id, attempt), resources or Resources()
+    name = submission_id(run_id, attempt)
     if job_state(connection, name) is not None:
         return name
     try:
@@ -90,10 +82,7 @@ def submit(
             submission_id=name,
             runtime_env={"working_dir": str(workdir), "env_vars": dict(env or {})},
             metadata={"run": run_id, "attempt": str(attempt)},
-            entrypoint_num_cpus=wanted.cpus,
-            entrypoint_num_gpus=wanted.gpus,
-            entrypoint_memory=wanted.memory_bytes,
-            entrypoint_resources=dict(wanted.custom) if wanted.custom else None,
+            entrypoint_label_selector=dict(labels) if labels else None,
         )
     except (RuntimeError, OSError) as error:  # requests' errors of a lost connection, too
         if job_state(connection, name) is not None:

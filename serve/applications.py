@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cluster.allocator import KEEP_MEMORY
+from cluster.spec.clusters import POOL
 from cluster.spec.serving import ServeSpec
 
 if TYPE_CHECKING:
     from cluster.spec import ModelSpec, Spec
 
-POOL = "slipway/pool"
-"""Ray's label of a node that says which pool it is of."""
 FRONT = "front"
 """Name of the application at `/`; no model may have it."""
 DRAIN_S = 30.0

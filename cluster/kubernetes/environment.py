@@ -22,6 +22,8 @@ CREDENTIALS = ("access_key", "secret_key")
 def environment(spec: Spec, accelerated: bool) -> list[dict[str, Any]]:
     """Variables of every container of Ray: ours, then those of ``cluster.env``, which win."""
     ours = STOPPING | {
+        # a job's own process may wait for a pool's first pod, whose image is still being pulled
+        "RAY_JOB_START_TIMEOUT_SECONDS": "7200",
         "RAY_USAGE_STATS_ENABLED": "0",
         "SLIPWAY_CLUSTER_ID": spec.name,
         "SLIPWAY_SECRETS": SECRETS,

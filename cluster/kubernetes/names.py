@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from cluster.spec import Spec
 
 CLUSTER = "slipway/cluster"
-POOL = "slipway/pool"
 RUN = "slipway/run"
 ROLE = "slipway/role"
 STORAGE = "slipway/storage"

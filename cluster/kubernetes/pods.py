@@ -11,6 +11,7 @@ from cluster.kubernetes.environment import SECRETS, environment, secret_files
 from cluster.kubernetes.groups import Group
 from cluster.kubernetes.merging import merge
 from cluster.kubernetes.nodes import placement
+from cluster.spec.clusters import POOL
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -31,7 +32,7 @@ def fill_pod(template: Document, spec: Spec, group: Group, extra: dict[str, str]
     container["image"] = provider.image
     container["env"] = environment(spec, bool(group.accelerators))
     container["resources"] = resources(group)
-    template["metadata"] = {"labels": names.labels(spec) | {names.POOL: group.pool} | extra}
+    template["metadata"] = {"labels": names.labels(spec) | {POOL: group.pool} | extra}
     if provider.priority:
         pod["priorityClassName"] = provider.priority
     pod |= placement(group, provider.platform)

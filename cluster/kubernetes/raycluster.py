@@ -12,6 +12,7 @@ from cluster.documents import Document, read_document
 from cluster.kubernetes import names
 from cluster.kubernetes.groups import HEAD_CPUS, HEAD_MEMORY, Group, groups
 from cluster.kubernetes.pods import fill_pod
+from cluster.spec.clusters import POOL
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -96,7 +97,7 @@ def _worker_group(
         "minReplicas": least,
         "maxReplicas": group.most,
         # Ray's labels, by which trainers and replicas find their pool.
-        "labels": {names.POOL: group.pool},
+        "labels": {POOL: group.pool},
         # Ray would count the whole machine's: CPUs have no limit.
         "rayStartParams": {"num-cpus": str(group.cpus)},
     }

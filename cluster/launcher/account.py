@@ -19,6 +19,7 @@ from cluster.launcher.documents import key_name, launcher_document
 from cluster.launcher.machines import HEAD, worker_types
 from cluster.launcher.roles import make_role, remove_role
 from cluster.launcher.sites import Ended, Report
+from cluster.spec.clusters import POOL
 
 if TYPE_CHECKING:
     from cluster.launcher.home import LaunchHome
@@ -154,7 +155,7 @@ class Account:
         types = launcher_document(self._spec)["available_node_types"]
         pools: dict[str, dict[str, str]] = {}
         for name, node in types.items():
-            pool = node["labels"].get("slipway/pool", HEAD)
+            pool = node["labels"].get(POOL, HEAD)
             pools.setdefault(pool, {})[name] = self._refusal(node["node_config"])
         for pool, refusals in pools.items():
             if all(refusals.values()):

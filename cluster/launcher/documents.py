@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cluster.documents import Document, read_document
 from cluster.launcher import permissions, startup
 from cluster.launcher.installation import setup_commands
-from cluster.launcher.machines import POOL, NodeType, attached, head_type, worker_types
+from cluster.launcher.machines import NodeType, attached, head_type, worker_types
 from cluster.launcher.onprem import onprem_document
+from cluster.spec.clusters import POOL
 
 if TYPE_CHECKING:
     from cluster.spec import Spec

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 HEAD = "head"
-POOL = "slipway/pool"
 
 
 @dataclass(frozen=True)

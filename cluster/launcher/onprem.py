@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from cluster.documents import Document, read_document
 from cluster.launcher import startup
 from cluster.launcher.installation import setup_commands
-from cluster.launcher.machines import HEAD, POOL
+from cluster.launcher.machines import HEAD
+from cluster.spec.clusters import POOL
 
 if TYPE_CHECKING:
     from cluster.spec import Pool, Spec

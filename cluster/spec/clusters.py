@@ -9,6 +9,9 @@ from cluster.spec.providers import Local, Provider, StorageSpec
 from cluster.spec.references import EnvironmentValue, Name
 from cluster.spec.section import Bool, Count, Section, as_list
 
+POOL = "slipway/pool"
+"""The label of a node, Ray's and Kubernetes', that says which pool it is of."""
+
 
 def at_least_one(value: Range) -> Range:
     """Refuses a range that ends at 0."""

@@ -15,7 +15,9 @@ import torch
 
 from cluster import client, local
 from cluster.connection import Connection
+from cluster.follow import follow
 from cluster.spec import Range, Spec, load
+from cluster.spec.clusters import POOL
 from cluster.storage import open_storage
 from jobs.loop import Worker
 from jobs.progress import joined_metrics
@@ -182,6 +184,18 @@ def test_workers_come_and_go_with_a_node(up: Connection, spec: Spec) -> None:
     assert steps == list(range(1, len(steps) + 1))
 
 
+def test_a_jobs_own_process_runs_on_the_node_that_its_labels_name(
+    up: Connection, spec: Spec, tmp_path: Path
+) -> None:
+    (tmp_path / "where.py").write_text(
+        "import ray; ray.init(logging_level='ERROR')\n"
+        "print('at', ray.get_runtime_context().get_node_id(), ray.available_resources()['CPU'])\n"
+    )
+    with another_node(spec, up, cpus=2) as node:
+        name = client.submit(up, "t-0000", 1, ["where.py"], tmp_path, labels={POOL: "away"})
+        assert f"at {node} 4.0\n" in "".join(follow(up, name))  # and takes nothing from workers
+
+
 NODE = """
 import sys, threading, ray._private.node, ray._private.parameter
 ports = ("min_worker_port", "max_worker_port", "object_manager_port", "node_manager_port",
@@ -189,7 +203,7 @@ ports = ("min_worker_port", "max_worker_port", "object_manager_port", "node_mana
          "metrics_export_port")
 parameters = ray._private.parameter.RayParams(
     gcs_address=sys.argv[1], node_ip_address="127.0.0.1", num_cpus=int(sys.argv[2]),
-    object_store_memory=100_000_000, **dict.fromkeys(ports, 0))
+    object_store_memory=100_000_000, labels={sys.argv[3]: "away"}, **dict.fromkeys(ports, 0))
 node = ray._private.node.Node(
     parameters, head=False, shutdown_at_exit=False, spawn_reaper=False)
 print(node._node_id, flush=True)
@@ -202,7 +216,7 @@ threading.Event().wait()
 def another_node(spec: Spec, up: Connection, cpus: int) -> Iterator[str]:
     """A second raylet beside the head's, by its id; the cluster's end ends what is left of it."""
     with subprocess.Popen(
-        [sys.executable, "-c", NODE, up.address, str(cpus)],
+        [sys.executable, "-c", NODE, up.address, str(cpus), POOL],
         env=environment_of(spec),
         stdout=subprocess.PIPE,
         text=True,

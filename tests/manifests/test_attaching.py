@@ -24,6 +24,10 @@ from cluster.kubernetes import attaching
 from cluster.kubernetes.applying import up
 from cluster.kubernetes.client import connect as connect_kube
 from cluster.request import Request
+from cluster.spec import StorageSpec
+from cluster.storage import open_storage
+from jobs.runs import Run
+from jobs.submissions import submit
 from tests.manifests.fake_api import FakeApi, serving
 from tests.manifests.test_applying import kubeconfig
 
@@ -37,6 +41,7 @@ class Dashboard(BaseHTTPRequestHandler):
     answers: dict[str, Any] = {}  # noqa: RUF012
     uploaded = 0
     submitted: list[str] = []  # noqa: RUF012
+    places: list[Any] = []  # noqa: RUF012
     loses_answers = False
 
     def log_message(self, *_: Any) -> None:
@@ -54,7 +59,9 @@ class Dashboard(BaseHTTPRequestHandler):
         self._answer(200, {})
 
     def do_POST(self) -> None:
-        self.submitted.append(json.loads(self._body())["submission_id"])
+        asked = json.loads(self._body())
+        self.submitted.append(asked["submission_id"])
+        self.places.append(asked.get("entrypoint_label_selector"))
         if self.loses_answers:
             self.connection.shutdown(socket.SHUT_RDWR)
             return
@@ -87,7 +94,8 @@ def api(faults, tmp_path, monkeypatch):
         "/big": {"text": "x" * 200_000},
         "/api/version": {"version": "4", "ray_version": metadata.version("ray"), "ray_commit": "x"},
     }
-    Dashboard.uploaded, Dashboard.submitted, Dashboard.loses_answers = 0, [], False
+    Dashboard.uploaded, Dashboard.loses_answers = 0, False
+    Dashboard.submitted, Dashboard.places = [], []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
     fake.dashboard = ("127.0.0.1", server.server_address[1])
@@ -134,6 +142,14 @@ def test_a_job_is_submitted_once_even_where_the_answer_is_lost(raised, spec, tmp
         assert client.submit(connection, name, 1, ["-m", "x"], tmp_path / "work") == f"{name}-1"
     assert Dashboard.submitted == ["r-1", "s-1"]
     assert Dashboard.uploaded > 300_000
+
+
+def test_a_runs_driver_is_asked_onto_a_pool_that_is_always_there(raised, spec_of, tmp_path):
+    for pools in ("", "pools: [{name: cpu, cpus: 2, nodes: 1}]"):
+        spec = spec_of(f"head: {{cpus: 4}}\n{pools}", provider=PROVIDER)
+        storage = open_storage(StorageSpec(url=str(tmp_path / "store")), spec.name)
+        submit(connect(spec), spec, Run.open(storage, "m", "train", "0" * 8), ["jobs.train"])
+    assert Dashboard.places == [None, {"slipway/pool": "cpu"}]
 
 
 def test_env_is_for_kubectls_own_forward(raised, spec, tmp_path, capsys):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from cluster.spec import share_of_cpus
-from cluster.spec.clusters import ClusterSpec
+from cluster.spec.capacity import driver_labels
+from cluster.spec.clusters import POOL, ClusterSpec
 from cluster.spec.train import TrainSpec
 
 HOSTS = {"type": "onprem", "head": "h", "hosts": ["a", "b", "c", "d"]}
@@ -41,6 +42,26 @@ def test_one_machine_is_shared_out_whole() -> None:
 def test_accelerators_decide_and_open_sizes_ask_for_the_least() -> None:
     assert share(1, {"nodes": 1, "cpus": 64, "accelerators": "L4:4"}) == 1
     assert share(2) == 1
+
+
+@pytest.mark.parametrize(
+    ("pools", "expected"),
+    [
+        ([{"nodes": "1..4"}], "p0"),
+        ([{"nodes": "0..4"}], None),
+        ([{"nodes": 1, "spot": True}, {"nodes": 2}], "p1"),
+        ([{"nodes": 1, "accelerators": "L4"}, {"nodes": 1, "cpus": 4}], "p1"),
+        ([{"nodes": 1, "accelerators": "L4"}], "p0"),
+    ],
+)
+def test_on_kubernetes_drivers_leave_the_head_for_a_pool_that_is_always_there(
+    pools: list[dict[str, Any]], expected: str | None
+) -> None:
+    named = [{"name": f"p{n}"} | pool for n, pool in enumerate(pools)]
+    document = {"storage": "s3://b", "pools": named}
+    there = ClusterSpec.model_validate(document | {"provider": {"type": "kubernetes"}})
+    assert driver_labels(there) == ({POOL: expected} if expected else {})
+    assert driver_labels(ClusterSpec.model_validate(document | {"provider": HOSTS})) == {}
 
 
 @pytest.mark.filterwarnings("error")

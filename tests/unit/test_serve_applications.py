@@ -11,7 +11,8 @@ import pytest
 from cluster.allocator import KEEP_MEMORY
 from cluster.services import cause
 from cluster.spec import Spec
-from serve.applications import POOL, _place, applications, document
+from cluster.spec.clusters import POOL
+from serve.applications import _place, applications, document
 from serve.verbs import served
 from tests.services import LANGUAGE, write_spec
 
