@@ -5,15 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
-from cluster import client, local
+from cluster import client
 from cluster.connection import Connection
 from cluster.follow import follow
 from cluster.spec import Range, Spec, load
@@ -26,7 +24,15 @@ from tests.bench.hang import log_of, stop_at
 from tests.bench.killer import await_attempt
 from tests.bench.preemption import notice_at
 from tests.bench.resume import await_step, kill_at, last_step
-from tests.clusters import finish, open_run, own_cluster, start_run, train
+from tests.clusters import (
+    another_node,
+    environment_of,
+    finish,
+    open_run,
+    own_cluster,
+    start_run,
+    train,
+)
 from tests.process_group import run_group
 from tests.trainings import (
     MODEL,
@@ -196,38 +202,6 @@ def test_a_jobs_own_process_runs_on_the_node_that_its_labels_name(
         assert f"at {node} 4.0\n" in "".join(follow(up, name))  # and takes nothing from workers
 
 
-NODE = """
-import sys, threading, ray._private.node, ray._private.parameter
-ports = ("min_worker_port", "max_worker_port", "object_manager_port", "node_manager_port",
-         "dashboard_agent_listen_port", "metrics_agent_port", "runtime_env_agent_port",
-         "metrics_export_port")
-parameters = ray._private.parameter.RayParams(
-    gcs_address=sys.argv[1], node_ip_address="127.0.0.1", num_cpus=int(sys.argv[2]),
-    object_store_memory=100_000_000, labels={sys.argv[3]: "away"}, **dict.fromkeys(ports, 0))
-node = ray._private.node.Node(
-    parameters, head=False, shutdown_at_exit=False, spawn_reaper=False)
-print(node._node_id, flush=True)
-threading.Event().wait()
-"""
-"""What `ray start --address` does, which would leave the loopback."""
-
-
-@contextmanager
-def another_node(spec: Spec, up: Connection, cpus: int) -> Iterator[str]:
-    """A second raylet beside the head's, by its id; the cluster's end ends what is left of it."""
-    with subprocess.Popen(
-        [sys.executable, "-c", NODE, up.address, str(cpus), POOL],
-        env=environment_of(spec),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        try:
-            yield child.stdout.readline().strip()
-        finally:
-            kill(psutil.Process(child.pid))
-
-
 def drain(node: str, spec: Spec, up: Connection) -> None:
     """What an autoscaler says of a node that a cloud is about to take away."""
     options = [f"--address={up.address}", f"--node-id={node}", "--reason-message=spot"]
@@ -235,21 +209,6 @@ def drain(node: str, spec: Spec, up: Connection) -> None:
     command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", *options, reason]
     command.append("--deadline-remaining-seconds=60")
     subprocess.run(command, env=environment_of(spec), check=True)
-
-
-def environment_of(spec: Spec) -> dict[str, str]:
-    """The cluster's own."""
-    record = local.home_of(spec).record()
-    assert record is not None
-    return psutil.Process(record.processes["raylet"][0]).environ()
-
-
-def kill(process: psutil.Process) -> None:
-    """A process and all that it started."""
-    with suppress(psutil.NoSuchProcess):
-        for each in [process, *process.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
 
 
 def test_a_stopped_run_has_saved_and_is_resumed_by_the_same_command(
