@@ -9,7 +9,7 @@ from typing import Any
 from cluster import client
 from cluster.connection import Connection
 from cluster.spec import Spec
-from cluster.spec.capacity import driver_labels
+from cluster.spec.places import off_head
 from cluster.staging import stage
 from cluster.storage import encode_json
 from jobs.runs import Run, owner
@@ -43,5 +43,5 @@ def submit(connection: Connection, spec: Spec, run: Run, arguments: Sequence[str
     number = len(submissions(run)) + 1
     while not record(run, client.submission_id(run.id, number), connection.id):
         number += 1
-    labels = driver_labels(spec.cluster)
+    labels = off_head(spec.cluster, spec.cluster.pools)
     return client.submit(connection, run.id, number, ["-m", *arguments], stage(spec), labels=labels)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.allocator import KEEP_MEMORY
 from cluster.spec.clusters import POOL
+from cluster.spec.places import off_head, serving_pools
 from cluster.spec.serving import ServeSpec
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def document(
 def applications(spec: Spec, models: Sequence[str], tokens: str) -> list[dict[str, Any]]:
     """The front first, then each model."""
     known = {name: _known(spec.models[name]) for name in models}
-    shared = {"tokens": tokens}
+    shared, pools = {"tokens": tokens}, serving_pools(spec.cluster, spec.models)
     front = {
         "name": FRONT,
         "route_prefix": "/",
@@ -54,7 +55,7 @@ def applications(spec: Spec, models: Sequence[str], tokens: str) -> list[dict[st
                 "num_replicas": 1,
                 "max_ongoing_requests": MOST_ONGOING,
                 "graceful_shutdown_timeout_s": DRAIN_S,
-                "ray_actor_options": {"num_cpus": 0},
+                "ray_actor_options": {"num_cpus": 0} | _selected(off_head(spec.cluster, pools)),
                 "user_config": {"models": known},
             }
         ],
@@ -114,7 +115,11 @@ def _place(spec: Spec, serve: ServeSpec) -> dict[str, Any]:
     if spec.cluster.provider.type == "local":
         # One machine is shared by all that is done on it: no training shall wait for services.
         return options | {"num_cpus": 0.0}
-    return options | ({"label_selector": {POOL: serve.pool}} if serve.pool else {})
+    return options | _selected({POOL: serve.pool} if serve.pool else {})
+
+
+def _selected(labels: Mapping[str, str]) -> dict[str, Any]:
+    return {"label_selector": dict(labels)} if labels else {}
 
 
 def _scale(serve: ServeSpec) -> dict[str, Any]:

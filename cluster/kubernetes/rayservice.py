@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from cluster.documents import Document, read_document, write_documents
 from cluster.kubernetes import names
 from cluster.kubernetes.environment import SECRETS, secret_source, services_tokens
-from cluster.kubernetes.groups import Group, groups
+from cluster.kubernetes.groups import Group, pool_groups
 from cluster.kubernetes.pods import mount_secrets
 from cluster.kubernetes.raycluster import FILES, cluster_spec, named
+from cluster.spec.places import serving_pools
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -49,8 +50,8 @@ def tokens_file(spec: Spec) -> str:
 
 def serving_groups(spec: Spec) -> list[Group]:
     """The groups of the pools that replicas may run in."""
-    wanted = {model.serve.pool for model in spec.models.values() if model.serve is not None}
-    return [group for group in groups(spec) if None in wanted or group.pool in wanted]
+    pools = serving_pools(spec.cluster, spec.models)
+    return [group for pool in pools for group in pool_groups(pool)]
 
 
 def _upgrade(spec: Spec) -> Document:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
-from cluster.spec.clusters import POOL, ClusterSpec, Pool
+from cluster.spec.clusters import ClusterSpec, Pool
 from cluster.spec.providers import AWS, GCP, Azure, Kubernetes, Local
 from cluster.spec.train import TrainSpec
 
@@ -12,19 +12,6 @@ from cluster.spec.train import TrainSpec
 def usable_pools(cluster: ClusterSpec, train: TrainSpec) -> tuple[Pool, ...]:
     """The pools that a model's workers may run in."""
     return tuple(pool for pool in cluster.pools if train.pool in (None, pool.name))
-
-
-def driver_labels(cluster: ClusterSpec) -> dict[str, str]:
-    """The node that jobs' own processes run on; none: the head.
-
-    On Kubernetes a head may be replaced while its cluster goes on, and what ran on it is gone: so
-    they run in a pool that is always there, one without accelerators first. Elsewhere nothing
-    outlives the head's machine, and a second machine would be one more that may fail.
-    """
-    lasting = [pool for pool in cluster.pools if pool.nodes.min and not pool.spot]
-    if not isinstance(cluster.provider, Kubernetes) or not lasting:
-        return {}
-    return {POOL: min(lasting, key=lambda pool: bool(pool.accelerators)).name}
 
 
 def has_accelerators(pools: Sequence[Pool]) -> bool:

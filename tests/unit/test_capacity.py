@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cluster.spec import share_of_cpus
-from cluster.spec.capacity import driver_labels
 from cluster.spec.clusters import POOL, ClusterSpec
+from cluster.spec.places import off_head
 from cluster.spec.train import TrainSpec
 
 HOSTS = {"type": "onprem", "head": "h", "hosts": ["a", "b", "c", "d"]}
@@ -54,14 +54,15 @@ def test_accelerators_decide_and_open_sizes_ask_for_the_least() -> None:
         ([{"nodes": 1, "accelerators": "L4"}], "p0"),
     ],
 )
-def test_on_kubernetes_drivers_leave_the_head_for_a_pool_that_is_always_there(
+def test_on_kubernetes_there_is_a_place_off_the_head_where_a_pool_is_always_there(
     pools: list[dict[str, Any]], expected: str | None
 ) -> None:
     named = [{"name": f"p{n}"} | pool for n, pool in enumerate(pools)]
     document = {"storage": "s3://b", "pools": named}
     there = ClusterSpec.model_validate(document | {"provider": {"type": "kubernetes"}})
-    assert driver_labels(there) == ({POOL: expected} if expected else {})
-    assert driver_labels(ClusterSpec.model_validate(document | {"provider": HOSTS})) == {}
+    assert off_head(there, there.pools) == ({POOL: expected} if expected else {})
+    hosts = ClusterSpec.model_validate(document | {"provider": HOSTS})
+    assert off_head(hosts, hosts.pools) == {}
 
 
 @pytest.mark.filterwarnings("error")
