@@ -72,8 +72,10 @@ class Model(ModelService):
 
     async def _send_figures(self) -> None:
         """What was counted here, to the front, which shows the sums."""
-        source = ray.serve.get_replica_context().replica_id.unique_id
-        sent = 0
+        here = ray.serve.get_replica_context()
+        if here.app_name != self.name:  # of `serve run`, whose front is in the same application
+            return
+        front, source, sent = _handle(FRONT, "Front"), here.replica_id.unique_id, 0
         while True:
             await asyncio.sleep(FIGURES_S)
             counts = self.gateway.figures.counts
@@ -81,9 +83,9 @@ class Model(ModelService):
             if total == sent:
                 continue
             try:
-                await ray.serve.get_app_handle(FRONT).take_figures.remote(source, counts)
+                await asyncio.wait_for(front.take_figures.remote(source, counts), FIGURES_S)
                 sent = total
-            except Exception:  # without a front (serve run) or while it restarts
+            except Exception:  # while it restarts
                 log.debug("the front does not take figures", exc_info=True)
 
 
@@ -154,4 +156,13 @@ def _tokens(args: Mapping[str, Any]) -> Tokens | None:
 def _handles(bound: Mapping[str, Any] | None) -> Any:
     if bound is not None:
         return bound.__getitem__
-    return lambda name: ray.serve.get_app_handle(name)
+    return lambda name: _handle(name, "Model")
+
+
+def _handle(application: str, deployment: str) -> Any:
+    """Another application's deployment, which need not be there yet.
+
+    Serve's controller is not asked: who waits for it, in a loop that answers requests, answers none
+    while the head is away.
+    """
+    return ray.serve.get_deployment_handle(deployment, application, _check_exists=False)
