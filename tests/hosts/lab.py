@@ -114,9 +114,9 @@ class Lab:
 
 
 @contextmanager
-def hosts(folder: Path, count: int) -> Iterator[Lab]:
+def hosts(folder: Path, count: int, kind: type[Lab] = Lab) -> Iterator[Lab]:
     """Hosts for the block; all of their processes end with it."""
-    lab = Lab(folder)
+    lab = kind(folder)
     lab.script("up", str(count))
     try:
         yield lab
