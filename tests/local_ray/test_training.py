@@ -193,9 +193,13 @@ def test_workers_come_and_go_with_a_node(up: Connection, spec: Spec) -> None:
 def test_a_jobs_own_process_runs_on_the_node_that_its_labels_name(
     up: Connection, spec: Spec, tmp_path: Path
 ) -> None:
+    # asked of its supervisor: a driver itself takes any raylet of its address
     (tmp_path / "where.py").write_text(
         "import ray; ray.init(logging_level='ERROR')\n"
-        "print('at', ray.get_runtime_context().get_node_id(), ray.available_resources()['CPU'])\n"
+        "from ray.util.state import list_actors\n"
+        "here = [('class_name', '=', 'JobSupervisor'), ('state', '=', 'ALIVE')]\n"
+        "nodes = [actor.node_id for actor in list_actors(filters=here)]\n"
+        "print('at', *nodes, ray.available_resources()['CPU'])\n"
     )
     with another_node(spec, up, cpus=2) as node:
         name = client.submit(up, "t-0000", 1, ["where.py"], tmp_path, labels={POOL: "away"})
