@@ -185,6 +185,22 @@ def replica_pids(served: Served, model: str) -> list[int]:
     return [p.pid for p in owned(mark) if name in " ".join(p.cmdline()[:1])]
 
 
+def test_what_replicas_answered_is_counted_by_version(served: Served) -> None:
+    before = counted(served, "films@1")
+    for _ in range(3):
+        assert served.ask("/models/films", {"inputs": {"history": ["film 1"]}}).status == 200
+    deadline = time.monotonic() + 30
+    while (found := counted(served, "films@1")) < before + 3:
+        assert time.monotonic() < deadline, f"{before}, {found}"
+        time.sleep(0.5)
+
+
+def counted(served: Served, version: str) -> int:
+    """Requests to a version's replicas, as `slipway status` is told of them."""
+    found = served.ask("/status").json()["versions"]
+    return int(found[version]["requests"]) if version in found else 0
+
+
 def test_tokens_are_looked_at_again(served: Served) -> None:
     path = verbs.token_file_of(served.spec)
     with path.open("a") as file:
