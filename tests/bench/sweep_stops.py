@@ -36,10 +36,10 @@ from tune.table import best_score
 
 CLAIM = "early stopping pays"
 HOW = (
-    "whole sweeps over the same random points, rungs at 1/9, 1/3 and the whole of a training: "
-    "ASHA's steps as a share of random search's, and the best metric of each (tests/bench/"
-    "sweeps.yaml: accuracy on AG News, hr@10 on MovieLens); one worker with one thread each, two "
-    "cases at a time"
+    "the same random points, each trained once to its end with its score at 1/9, 1/3 and the "
+    "whole; ASHA and random search played over them: ASHA's steps as a share of random search's, "
+    "and the best metric of each (tests/bench/sweeps.yaml: accuracy on AG News, hr@10 on "
+    "MovieLens); one worker with one thread each, two cases at a time"
 )
 LIMIT, WITHIN = 0.40, 0.005
 SPECS = Path(__file__).with_name("sweeps.yaml")

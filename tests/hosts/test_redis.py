@@ -125,6 +125,8 @@ def test_a_run_and_services_outlive_the_whole_head(lab: Lab) -> None:
     assert statuses == ["200"] * len(statuses)
     wait_for("new steps", lambda: last_step(lab, "k") > before + 500, began + 60 - time.monotonic())
     wait_for("the next head", lambda: alive(lab) == 2, 120)
+    heads = [node["alive"] for node in lab.answer("status")["nodes"] if node["head"]]
+    assert sorted(heads) == [False, True]  # it did die, whole
     output, errors = run.communicate(timeout=420)
     assert run.returncode == 0, output + errors[-3000:]
     assert "attempt 2" not in errors  # nothing was trained again
