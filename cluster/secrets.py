@@ -49,7 +49,7 @@ def read_secret(name: str) -> str:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise SecretError(f"secret {name}: {path} is a folder; name a key in it: {name}/KEY")
-        if mode & (stat.S_IWGRP | stat.S_IRWXO if IN_POD in os.environ else OTHERS):
+        if is_open(mode):
             others = f"{stat.S_IMODE(mode):04o}"
             raise SecretError(
                 f"secret {name}: others can read {path} (mode {others}); run: chmod 600 {path}"
@@ -63,6 +63,11 @@ def read_secret(name: str) -> str:
     if not value:
         raise SecretError(f"secret {name}: {path} is empty; {_recipe(path)}")
     return value
+
+
+def is_open(mode: int) -> bool:
+    """Whether others can read a file of this mode."""
+    return bool(mode & (stat.S_IWGRP | stat.S_IRWXO if IN_POD in os.environ else OTHERS))
 
 
 def _recipe(path: Path) -> str:

@@ -140,9 +140,7 @@ def _of_kubernetes(spec: Spec) -> list[Waiting]:
     from .kubernetes.client import connect
 
     with suppress(ClusterError):
-        kube = connect(provider)
-        found = why(spec, kube, kube.get("RayCluster", spec.name))
-        return [Waiting(each.what, None, {}, str(each)) for each in found]
+        return [Waiting(each.what, None, {}, str(each)) for each in why(spec, connect(provider))]
     return []
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cluster.secrets import is_open
 from serve.errors import ServiceError
 
 LOOK_AGAIN_S = 1.0
@@ -105,7 +106,7 @@ def read_clients(path: Path) -> dict[str, Client]:
     """SHA-256 of the token -> client; raises TokenFileError, which never holds a token."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
+        if is_open(mode):
             raise TokenFileError(f"others can read {path} (mode {mode:04o}); run: chmod 600 {path}")
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

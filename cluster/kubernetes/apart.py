@@ -78,7 +78,7 @@ def why(kube: Kube, run: str) -> list[Reason]:
     """Why the run's pods wait."""
     pods = kube.find("Pod", f"{names.RUN}={run}")
     clusters = kube.find("RayCluster", f"{names.RUN}={run}")
-    return reasons(pods, kube.find("Event"), clusters[-1] if clusters else None)
+    return reasons(pods, kube.find("Event"), clusters[-1:])
 
 
 def end(kube: Kube, run: str, report: Report = lambda line: None) -> list[str]:

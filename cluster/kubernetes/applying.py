@@ -133,7 +133,7 @@ def wait(spec: Spec, kube: Kube, report: Report, timeout_s: float | None) -> Non
         cluster = kube.get("RayCluster", spec.name)
         if (cluster or {}).get("status", {}).get("state") == READY:
             return
-        found = why(spec, kube, cluster)
+        found = why(spec, kube)
         for reason in found:
             if reason not in told:
                 told.add(reason)
@@ -147,26 +147,28 @@ def wait(spec: Spec, kube: Kube, report: Report, timeout_s: float | None) -> Non
         time.sleep(min(max(left, 0.0), 0.2))
 
 
-def why(spec: Spec, kube: Kube, cluster: Document | None) -> list[Reason]:
-    """Why the cluster's pods wait, or why its queue does not admit it.
+def why(spec: Spec, kube: Kube) -> list[Reason]:
+    """Why the pods of the cluster or of its services wait, or why a queue does not admit them.
 
     Raises ClusterError where a queue is named and there is no Kueue.
     """
-    pods = kube.find("Pod", f"{names.CLUSTER}={spec.name}")
-    return reasons(pods, kube.find("Event"), cluster, _workloads(spec, kube, cluster))
+    selector = f"{names.CLUSTER}={spec.name}"
+    clusters = kube.find("RayCluster", selector)
+    workloads = _workloads(spec, kube, {each["metadata"]["name"] for each in clusters})
+    return reasons(kube.find("Pod", selector), kube.find("Event"), clusters, workloads)
 
 
-def _workloads(spec: Spec, kube: Kube, cluster: Document | None) -> list[Document]:
-    """What Kueue made of the cluster to queue it by."""
+def _workloads(spec: Spec, kube: Kube, clusters: set[str]) -> list[Document]:
+    """What Kueue made of the clusters to queue them by."""
     provider = spec.cluster.provider
     assert provider.type == "kubernetes"
-    if provider.queue is None or cluster is None:
+    if provider.queue is None:
         return []
     return [
         each
         for each in kube.find("Workload")
         if any(
-            (owner.get("kind"), owner.get("name")) == ("RayCluster", spec.name)
+            owner.get("kind") == "RayCluster" and owner.get("name") in clusters
             for owner in each["metadata"].get("ownerReferences", ())
         )
     ]

@@ -42,7 +42,7 @@ def find(spec: Spec) -> Connection | None:
         return None
     check_same(spec, cluster)
     if cluster.get("status", {}).get("state") != READY:
-        causes = "\n  ".join(map(str, why(spec, kube, cluster))) or "its head is still starting"
+        causes = "\n  ".join(map(str, why(spec, kube))) or "its head is still starting"
         raise ClusterError(f"{spec.name} is not ready:\n  {causes}")
     return connection_to(spec, kube, spec.name)
 

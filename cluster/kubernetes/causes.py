@@ -123,6 +123,17 @@ TABLE: tuple[tuple[str, str, str], ...] = (
         "cluster.provider.pod asks for more than it allows: kubectl describe raycluster",
     ),
     (
+        r"FailedCreatePodSandBox: .*(?:network for sandbox|assign an IP|cni)",
+        "the node's network has no address for the pod, or no plugin that gives one",
+        "its administrator looks at the CNI plugin: kubectl get pods -A -o wide",
+    ),
+    (
+        r"FailedCreatePodSandBox",
+        "the node cannot start containers",
+        "kubectl describe pod has its words; kubectl cordon NODE and kubectl delete pod POD try "
+        "another node",
+    ),
+    (
         r"No module named '?(?P<module>cluster|jobs|serve|tune|slipway|ray)\b",
         "the image does not hold the module %(module)s",
         "build it with k8s/image/Dockerfile, and name it in cluster.provider.image",

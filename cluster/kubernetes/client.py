@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.connection import ClusterError
 from cluster.documents import Document
+from cluster.kubernetes.refusals import INSTALL, refusal
 from cluster.spec.problems import did_you_mean
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ VERSIONS = {
 NO_FILE = os.path.join(os.devnull, "discovery")
 # by default what an API can do is kept in /tmp by address: soon out of date, and anybody's to write
 HANDSHAKE = re.compile(r"Handshake status (\d+) [^{]*(?:\{'.*?'\} -\+-\+- )?(\{.*\})?", re.DOTALL)
-INSTALL = (
-    "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0 "
-    "--namespace kuberay-system --create-namespace -f k8s/operator/values.yaml"
-)
 
 
 class Kube:
@@ -108,14 +105,17 @@ class Kube:
             ):
                 yield event["raw_object"]
 
-    def delete(self, kind: str, name: str) -> bool:
-        """End an object and what belongs to it; returns whether there was one."""
+    def delete(self, kind: str, name: str, policy: str = "Foreground") -> bool:
+        """End an object and what belongs to it; returns whether there was one.
+
+        With "Background" it is gone at once, before what belongs to it.
+        """
         from kubernetes.client.exceptions import ApiException
 
         with _explained(self.namespace):
             try:
                 self._dynamic.delete(
-                    self._resource(kind), name, self.namespace, propagation_policy="Foreground"
+                    self._resource(kind), name, self.namespace, propagation_policy=policy
                 )
             except ApiException as error:
                 if error.status == 404:
@@ -243,37 +243,6 @@ def _explained(namespace: str) -> Iterator[None]:
             f"the Kubernetes API does not answer ({_first_line(error)}); "
             "is the context the right one, and the VPN up? kubectl cluster-info asks the same"
         ) from None
-
-
-def refusal(status: int, message: str, namespace: str) -> str:
-    """What an answer of the API means, and what to do."""
-    if status == 401:
-        return (
-            "the Kubernetes API refuses the credentials of the kubeconfig: they are absent or "
-            "have expired; log in again (aws eks update-kubeconfig, gcloud container clusters "
-            "get-credentials, az aks get-credentials)"
-        )
-    right = re.search(r'cannot (\w+) resource "([\w/]+)" in API group "([\w.]*)"', message)
-    if status == 403 and right:
-        verb, resource, _ = right.groups()
-        return (
-            f"no right to {verb} {resource} in namespace {namespace}; it is in the Role "
-            "slipway-user of k8s/base/rbac.yaml: ask the administrator to bind it to you"
-        )
-    if status == 403 and "exceeded quota" in message:
-        return f"the quota of namespace {namespace} is used up: {message}"
-    if status == 404 and re.search(r'namespaces "[^"]+" not found', message):
-        return (
-            f"there is no namespace {namespace}; make it with its quota and rights: "
-            "kubectl apply -k k8s/overlays/laptop (or one of your own, see k8s/README.md)"
-        )
-    unknown = re.search(r'unknown field "([^"]+)"', message)
-    if unknown:
-        return (
-            f"the cluster does not know {unknown[1]}: a key of cluster.provider.pod that is "
-            f"misspelt, or a KubeRay operator older than 1.7; {INSTALL}"
-        )
-    return f"the Kubernetes API says {status}: {message}"
 
 
 def _status(error: Any) -> int:

@@ -1,13 +1,31 @@
-"""Why a cluster's pods wait or fail: one line of cause, one of remedy. Pure, from API objects."""
+"""Why a cluster's pods wait or fail: one line of cause, one of remedy, from API objects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from cluster.documents import Document
 from cluster.kubernetes.causes import explain
+
+STEPS = {
+    "FailedScheduling": 1,
+    "NotTriggerScaleUp": 1,
+    "Scheduled": 2,
+    "FailedAttachVolume": 2,
+    "FailedMount": 2,
+    "FailedCreatePodSandBox": 3,
+    "Pulling": 4,
+    "Failed": 4,
+    "Pulled": 5,
+    "Created": 6,
+    "Started": 7,
+}
+"""How far a pod has come, by its events' reasons."""
+LOOKED_AT_S = 20.0
+"""An operator that is there writes a status sooner."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +43,14 @@ class Reason:
 def reasons(
     pods: Iterable[Document],
     events: Sequence[Document],
-    cluster: Document | None,
+    clusters: Iterable[Document] = (),
     workloads: Iterable[Document] = (),
 ) -> list[Reason]:
-    """Why pods are not ready, the cluster is not made, or a queue does not admit it; each once."""
+    """Why pods are not ready, clusters are not made, or a queue does not admit one; each once."""
     found = [
         *_of_workloads(workloads),
         *(reason for pod in pods for reason in _of_pod(pod, events)),
-        *_of_cluster(cluster, events),
+        *(reason for cluster in clusters for reason in _of_cluster(cluster, events)),
     ]
     unique: dict[tuple[str, str], Reason] = {}
     for reason in found:
@@ -54,22 +72,37 @@ def _of_pod(pod: Document, events: Sequence[Document]) -> Iterator[Reason]:
         yield Reason(name, said[0][:200], f"kubectl describe pod {name} has the rest")
 
 
-def _of_cluster(cluster: Document | None, events: Sequence[Document]) -> Iterator[Reason]:
-    if cluster is None:
-        return
+def _of_cluster(cluster: Document, events: Sequence[Document]) -> Iterator[Reason]:
     name, status = cluster["metadata"]["name"], cluster.get("status") or {}
-    said = [*_messages(events, "RayCluster", name), str(status.get("reason") or "")]
+    conditions = status.get("conditions") or []
+    said = [*_refused(conditions), str(status.get("reason") or "")]
+    if not conditions:  # of pods that were refused they say whether it is over; events do not
+        said = [*_messages(events, "RayCluster", name), *said]
     for message in filter(None, said):
         words = explain(message)
         if words:
             yield Reason(name, *words)
             return
-    if not status and not said[:-1]:
+    if not status and not said[:-1] and _age_s(cluster) > LOOKED_AT_S:
         yield Reason(
             name,
             "no operator has looked at it",
             "is KubeRay running? kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator",
         )
+
+
+def _age_s(document: Document) -> float:
+    made = document["metadata"].get("creationTimestamp")
+    if made is None:
+        return float("inf")
+    return (datetime.now(UTC) - datetime.fromisoformat(made)).total_seconds()
+
+
+def _refused(conditions: Iterable[Document]) -> Iterator[str]:
+    """Why the operator could not make or end a pod, while it cannot."""
+    for condition in conditions:
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            yield str(condition.get("message", ""))
 
 
 def _of_workloads(workloads: Iterable[Document]) -> Iterator[Reason]:
@@ -99,16 +132,44 @@ def _conditions(status: Document) -> Iterator[str]:
 
 
 def _messages(events: Sequence[Document], kind: str, name: str) -> list[str]:
-    """Warnings of an object, the newest first."""
+    """Warnings of an object that are not over, the newest first."""
     of = [
         event
         for event in events
-        if event.get("type") != "Normal"
-        and event["involvedObject"].get("kind") == kind
+        if event["involvedObject"].get("kind") == kind
         and event["involvedObject"].get("name") == name
     ]
-    of.sort(key=lambda event: str(event.get("lastTimestamp") or ""), reverse=True)
-    return [f"{event.get('reason', '')}: {event.get('message', '')}" for event in of]
+    of.sort(key=_time, reverse=True)
+    return [
+        f"{event.get('reason', '')}: {event.get('message', '')}"
+        for event in of
+        if _tells(event) and not _is_over(event, of)
+    ]
+
+
+def _tells(event: Document) -> bool:
+    return event.get("type") != "Normal" or event.get("reason") == "NotTriggerScaleUp"
+
+
+def _is_over(event: Document, others: Sequence[Document]) -> bool:
+    """Whether the pod has come further since: events stay for an hour after what they say."""
+    step = STEPS.get(event.get("reason", ""))
+    return step is not None and any(
+        STEPS.get(other.get("reason", ""), 0) > step and _time(other) >= _time(event)
+        for other in others
+    )
+
+
+def _time(event: Document) -> str:
+    """When it was last seen, in ISO 8601; the scheduler writes its events in the newer form."""
+    series = event.get("series") or {}
+    return str(
+        event.get("lastTimestamp")
+        or series.get("lastObservedTime")
+        or event.get("eventTime")
+        or (event.get("metadata") or {}).get("creationTimestamp")
+        or ""
+    )
 
 
 def _is_ready(status: Document) -> bool:

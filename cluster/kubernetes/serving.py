@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 KIND = "RayService"
 TIMEOUT_S = 1800.0
 LOOK_EVERY_S = 1.0
+GONE_S = 60.0
 FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 
 
@@ -51,8 +52,26 @@ def apply(spec: Spec, kube: Kube, applications: Sequence[Document], tokens: str)
         "stringData": {made.key or KEY: tokens},
     }
     kube.create(secret)
-    changed = [kube.apply(document) for document in service_documents(spec, applications)]
+    wanted = service_documents(spec, applications)
+    before = kube.get(KIND, names.services(spec))
+    changed = [kube.apply(document) for document in wanted]
+    if before is not None and _is_stuck(before, kube.get(KIND, names.services(spec)) or before):
+        kube.delete(KIND, names.services(spec), "Background")
+        _wait_gone(kube, names.services(spec))
+        changed = [kube.apply(document) for document in wanted]
     return any(changed)
+
+
+def _is_stuck(before: Document, now: Document) -> bool:
+    """Whether one that serves nobody would not come up by itself.
+
+    Serve does not try again what failed, and the operator gives a cluster without a head up for no
+    other: https://github.com/ray-project/kuberay, rayservice_controller.go of 1.7.
+    """
+    if is_ready(before):
+        return False
+    nodes = [each["spec"]["rayClusterConfig"] for each in (before, now)]
+    return not _is_read(before) or bool(failures(before)) or nodes[0] != nodes[1]
 
 
 def wait(spec: Spec, kube: Kube, wanted: Sequence[str], report: Callable[[str], None]) -> None:
@@ -65,9 +84,9 @@ def wait(spec: Spec, kube: Kube, wanted: Sequence[str], report: Callable[[str], 
     while True:
         service = kube.get(KIND, names.services(spec)) or {}
         states = application_states(service)
-        for name, (state, message) in states.items():
-            if state in FAILED:
-                raise ClusterError(f"{name} did not come up: {message or 'no cause given'}")
+        for name, message in failures(service).items():
+            raise ClusterError(f"{name} did not come up: {message or 'no cause given'}")
+        for name, (state, _) in states.items():
             if state == "RUNNING" and name not in told:
                 told.add(name)
                 report(f"{name}: up")
@@ -91,8 +110,34 @@ def application_states(service: Document) -> dict[str, tuple[str, str]]:
     for part in ("activeServiceStatus", "pendingServiceStatus"):
         applications = (status.get(part) or {}).get("applicationStatuses") or {}
         for name, each in applications.items():
-            found[name] = (each.get("status") or "", each.get("message") or "")
+            found[name] = (each.get("status") or "", _cause(each))
     return found
+
+
+def _cause(application: Document) -> str:
+    """Why it did not come up: a deployment's last line, which is the error that ended it."""
+    for each in (application.get("serveDeploymentStatuses") or {}).values():
+        lines = (each.get("message") or "").strip().splitlines()
+        if each.get("status") in FAILED and lines:
+            return str(lines[-1])
+    return application.get("message") or ""
+
+
+def failures(service: Document) -> dict[str, str]:
+    """Application -> why it did not come up, in what was asked for last.
+
+    The operator's status is of what was asked for before until it has read the change.
+    """
+    if not _is_read(service):
+        return {}
+    states = application_states(service)
+    return {name: cause for name, (state, cause) in states.items() if state in FAILED}
+
+
+def _is_read(service: Document) -> bool:
+    """Whether the operator's status is of what the RayService says now."""
+    seen = (service.get("status") or {}).get("observedGeneration") or 0
+    return bool(seen >= service["metadata"].get("generation", 0))
 
 
 def is_ready(service: Document) -> bool:
@@ -101,11 +146,20 @@ def is_ready(service: Document) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
+def _wait_gone(kube: Kube, name: str) -> None:
+    deadline = time.monotonic() + GONE_S
+    while kube.get(KIND, name) is not None:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"the RayService {name} does not end: kubectl describe rayservice")
+        time.sleep(LOOK_EVERY_S)
+
+
 def end(spec: Spec, kube: Kube) -> bool:
     """End the RayService with its cluster; the clients' Secret stays."""
     return kube.delete(KIND, names.services(spec))
 
 
 def _why(spec: Spec, kube: Kube) -> list[Reason]:
-    selector = f"{names.CLUSTER}={spec.name},{names.ROLE}={names.SERVICES}"
-    return reasons(kube.find("Pod", selector), kube.find("Event"), None)
+    pods = kube.find("Pod", f"{names.CLUSTER}={spec.name},{names.ROLE}={names.SERVICES}")
+    clusters = kube.find("RayCluster", f"{names.OWNER}={names.services(spec)}")
+    return reasons(pods, kube.find("Event"), clusters)

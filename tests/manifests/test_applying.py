@@ -281,7 +281,8 @@ def test_render_prints_exactly_what_up_applies(api, spec, tmp_path, capsys):
 
 def test_a_full_queue_is_a_reason_and_so_is_none(api, spec_of):
     spec = spec_of("pools: [{name: cpu, cpus: 4}]", provider=f"{PROVIDER}, queue: team-a")
-    cluster = {"metadata": {"name": "acme"}, "status": {"state": "suspended"}}
+    metadata = {"name": "acme", "labels": {"slipway/cluster": "acme"}}
+    api.put({"metadata": metadata, "status": {"state": "suspended"}}, "rayclusters")
     kube = connect(spec.cluster.provider)
     said = "couldn't assign flavors to pod set head: insufficient unused quota for cpu"
     condition = {"type": "QuotaReserved", "status": "False", "message": said}
@@ -289,7 +290,7 @@ def test_a_full_queue_is_a_reason_and_so_is_none(api, spec_of):
         owners = [{"kind": "RayCluster", "name": owner}]
         metadata = {"name": name, "ownerReferences": owners}
         api.put({"metadata": metadata, "status": {"conditions": [condition]}}, "workloads")
-    assert [str(r)[:30] for r in why(spec, kube, cluster)] == ["mine: the queue is full: no cp"]
+    assert [str(r)[:30] for r in why(spec, kube)] == ["mine: the queue is full: no cp"]
     del api.groups["kueue.x-k8s.io/v1beta1"]
     with pytest.raises(ClusterError, match="has no Kueue"):  # what was true before is not kept
-        why(spec, connect(spec.cluster.provider), cluster)
+        why(spec, connect(spec.cluster.provider))

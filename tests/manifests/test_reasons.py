@@ -98,9 +98,9 @@ def pod(name, message):
     }
 
 
-def event(kind, name, reason, message, at="1"):
+def event(kind, name, reason, message, at="1", weight="Warning"):
     return {
-        "type": "Warning",
+        "type": weight,
         "involvedObject": {"kind": kind, "name": name},
         "reason": reason,
         "message": message,
@@ -110,7 +110,7 @@ def event(kind, name, reason, message, at="1"):
 
 def test_ten_pods_of_one_cause_are_one_line():
     pods = [pod(f"w{n}", "0/3 nodes are available: 3 Insufficient cpu.") for n in range(10)]
-    (reason,) = reasons(pods, [], None)
+    (reason,) = reasons(pods, [])
     assert str(reason).startswith("w0: no node is large enough")
 
 
@@ -120,8 +120,34 @@ def test_the_newest_event_speaks():
         event("Pod", "w", "FailedMount", 'secret "hf" not found', "2"),
     ]
     waiting = {"metadata": {"name": "w"}, "status": {"phase": "Pending"}}
-    (reason,) = reasons([waiting], events, None)
+    (reason,) = reasons([waiting], events)
     assert "Secret hf" in reason.cause
+
+
+def test_what_a_pod_has_passed_is_no_reason():
+    """Events stay for an hour: the Secret was made meanwhile, and the node fails now."""
+    sandbox = "Failed to create pod sandbox: OCI runtime create failed"
+    events = [
+        event("Pod", "w", "FailedMount", 'secret "hf" not found', "2026-12-01T01:24:40Z"),
+        event("Pod", "w", "FailedCreatePodSandBox", sandbox, "2026-12-01T01:29:20Z"),
+    ]
+    waiting = {"metadata": {"name": "w"}, "status": {"phase": "Pending"}}
+    (reason,) = reasons([waiting], events)
+    assert reason.cause == "the node cannot start containers"
+    events.append(
+        event("Pod", "w", "Pulling", "Pulling image r/x", "2026-12-01T01:29:30Z", "Normal")
+    )
+    assert reasons([waiting], events) == []
+
+
+def test_events_of_the_newer_form_have_a_time():
+    """The scheduler writes eventTime, and no lastTimestamp."""
+    later = event("Pod", "w", "FailedScheduling", "0/1 nodes: 1 Insufficient cpu.", None)
+    later["eventTime"] = "2026-12-01T01:29:20.000000Z"
+    earlier = event("Pod", "w", "FailedMount", 'secret "hf" not found', "2026-12-01T01:20:00Z")
+    waiting = {"metadata": {"name": "w"}, "status": {"phase": "Pending"}}
+    (reason,) = reasons([waiting], [later, {**earlier, "reason": "Other"}])
+    assert "cpu" in reason.cause
 
 
 def test_a_pod_that_is_ready_gives_no_reason():
@@ -129,19 +155,32 @@ def test_a_pod_that_is_ready_gives_no_reason():
         "metadata": {"name": "w"},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     }
-    assert reasons([ready], [event("Pod", "w", "Failed", "ErrImagePull")], None) == []
+    assert reasons([ready], [event("Pod", "w", "Failed", "ErrImagePull")]) == []
 
 
 def test_a_cluster_without_a_status_has_no_operator():
-    (reason,) = reasons([], [], {"metadata": {"name": "acme"}})
+    (reason,) = reasons([], [], [{"metadata": {"name": "acme"}}])
     assert reason.cause == "no operator has looked at it"
 
 
 def test_quota_that_refuses_pods_is_an_event_of_the_cluster():
     said = 'pods "acme-w" is forbidden: exceeded quota: slipway, requested: pods=1, used: pods=1'
     cluster = {"metadata": {"name": "acme"}, "status": {"state": ""}}
-    (reason,) = reasons([], [event("RayCluster", "acme", "FailedToCreateWorkerPod", said)], cluster)
+    (reason,) = reasons(
+        [], [event("RayCluster", "acme", "FailedToCreateWorkerPod", said)], [cluster]
+    )
     assert "the quota slipway" in reason.cause
+
+
+def test_quota_is_no_reason_once_the_operator_could_make_the_pod():
+    said = 'pods "acme-w" is forbidden: exceeded quota: slipway, requested: pods=1, used: pods=1'
+    events = [event("RayCluster", "acme", "FailedToCreateHeadPod", said)]
+    condition = {"type": "ReplicaFailure", "status": "True", "message": said}
+    cluster = {"metadata": {"name": "acme"}, "status": {"conditions": [condition]}}
+    (reason,) = reasons([], events, [cluster])
+    assert "the quota slipway" in reason.cause
+    condition["status"] = "False"
+    assert reasons([], events, [cluster]) == []
 
 
 def test_kueue_says_why_it_does_not_admit():
@@ -151,5 +190,5 @@ def test_kueue_says_why_it_does_not_admit():
         "message": "couldn't assign flavors to pod set head: insufficient quota for cpu in flavor",
     }
     workload = {"metadata": {"name": "raycluster-acme"}, "status": {"conditions": [condition]}}
-    (reason,) = reasons([], [], None, [workload])
+    (reason,) = reasons([], [], [], [workload])
     assert "no cpu is left" in reason.cause

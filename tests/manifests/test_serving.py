@@ -97,6 +97,20 @@ def test_what_does_not_come_up_says_why(api, spec, tokens):
         deploy_rayservice(Request(), spec, ["a"], tokens)
 
 
+def test_the_error_of_a_deployment_is_the_cause():
+    said = "The deployment failed to start 3 times\n  File x\nTokenFileError: others can read it"
+    failed = {"status": "DEPLOY_FAILED", "message": said}
+    front = {
+        "status": "DEPLOY_FAILED",
+        "message": "Failed to update the deployments ['Front'].",
+        "serveDeploymentStatuses": {"Front": failed},
+    }
+    status = {"pendingServiceStatus": {"applicationStatuses": {"front": front}}}
+    assert serving.application_states({"status": status}) == {
+        "front": ("DEPLOY_FAILED", "TokenFileError: others can read it")
+    }
+
+
 def test_tokens_are_in_no_document_but_their_secret(api, spec, tokens):
     deploy_rayservice(Request(detach=True), spec, ["a"], tokens)
     others = [each for (kind, _), each in api.objects.items() if kind != "secrets"]

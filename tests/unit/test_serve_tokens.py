@@ -62,6 +62,15 @@ def test_the_file_is_looked_at_again(tmp_path: Path) -> None:
     assert tokens.trouble is None
 
 
+def test_a_pods_group_may_read_its_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes mounts Secrets as 0440 for the group of the pod, which nobody else is in."""
+    path = write(tmp_path / "t", "alice one\n", 0o440)
+    with pytest.raises(TokenFileError, match="chmod 600"):
+        Tokens(path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert Tokens(path).client("Bearer one").name == "alice"
+
+
 def test_a_client_has_a_limit_of_its_own(tmp_path: Path) -> None:
     clock = Clock()
     tokens = Tokens(write(tmp_path / "t", "alice one 2/m\nbob two\n"), clock)
