@@ -59,6 +59,18 @@ def connect_if_reached(spec: Spec, report: Report) -> Connection | None:
         return None
 
 
+def connect_services(spec: Spec, connection: Connection | None) -> Connection | None:
+    """The cluster that serves, where the spec's is ``connection``; None if there is none.
+
+    On Kubernetes services have a cluster of their own.
+    """
+    if spec.cluster.provider.type != "kubernetes":
+        return connection
+    from .kubernetes.served import find_services
+
+    return find_services(spec)
+
+
 def attach(spec: Spec) -> Connection:
     """A connection to the cluster at `cluster.provider.address`.
 

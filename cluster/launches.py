@@ -6,12 +6,21 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from cluster.kubernetes.causes import explain
 
-FAILED = re.compile(r"^\s*(?P<type>[\w.-]+): LaunchFailed(?: \([^)]*\))?(?: - (?P<why>.*))?$", re.M)
+FAILED = re.compile(
+    r"^\s*(?P<type>[\w.-]+): LaunchFailed(?: \((?:latest_attempt: (?P<at>[\d:]+))?[^)]*\))?"
+    r"(?: - (?P<why>.*))?$",
+    re.M,
+)
+NOW = re.compile(r"Autoscaler status: \S+ (\d\d:\d\d:\d\d)")
+RECENT = timedelta(minutes=5)
+"""It lists failures long after their nodes came."""
 STARTING = re.compile(r"^\s*(?P<type>[\w.-]+), (?P<count>\d+) launching", re.M)
+NOT_GIVEN = "the cloud did not give one"
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,19 @@ def growth(data: Mapping[str, Any]) -> Growth:
 
 def _of_text(text: str) -> Growth:
     starting = {match["type"]: int(match["count"]) for match in STARTING.finditer(text)}
-    failed = {match["type"]: match["why"] or "" for match in FAILED.finditer(text)}
+    now = NOW.search(text)
+    failed = {
+        match["type"]: match["why"] or ""
+        for match in FAILED.finditer(text)
+        if not (now and match["at"]) or _passed(match["at"], now[1]) <= RECENT
+    }
     return Growth(starting, tuple(_trouble(name, why) for name, why in failed.items()))
+
+
+def _passed(start: str, end: str) -> timedelta:
+    """Between two times of day, less than a day apart."""
+    clock = "%H:%M:%S"
+    return (datetime.strptime(end, clock) - datetime.strptime(start, clock)) % timedelta(days=1)
 
 
 def _trouble(name: str, message: str) -> Trouble:
@@ -72,5 +92,5 @@ def _trouble(name: str, message: str) -> Trouble:
     if found is not None:
         return Trouble(name, *found)
     lines = [line.strip() for line in message.splitlines() if line.strip(": ")]
-    cause = lines[-1].strip(": ")[:200] if lines else "the cloud did not give one"
+    cause = lines[-1].strip(": ")[:200] if lines else NOT_GIVEN
     return Trouble(name, cause, "it is tried again; the head's monitor.log has the rest")

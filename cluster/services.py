@@ -217,7 +217,8 @@ def ask(
         ServiceRefusedError: it refuses, with its own message.
     """
     headers = {"Content-Type": media_type, "Authorization": f"Bearer {_first_token(spec)}"}
-    request = urllib.request.Request(address(spec) + path, body, headers)
+    base = _reached(spec)
+    request = urllib.request.Request(base + path, body, headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=timeout_s) as response:
@@ -228,7 +229,19 @@ def ask(
     except urllib.error.HTTPError as error:
         raise ServiceRefusedError(error.code, _message(error)) from error
     except OSError as error:
-        raise NoServiceError(f"no service answers at {address(spec)}: {error}") from error
+        raise NoServiceError(f"no service answers at {base}: {error}") from error
+
+
+def _reached(spec: Spec) -> str:
+    """Where this process finds the services: on Kubernetes without a port-forward of kubectl's."""
+    if spec.cluster.provider.type != "kubernetes":
+        return address(spec)
+    from cluster.kubernetes.served import services_url
+
+    try:
+        return services_url(spec)
+    except ClusterError as error:
+        raise NoServiceError(str(error)) from error
 
 
 def _first_token(spec: Spec) -> str:

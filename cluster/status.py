@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import api
 from .client import JobState, jobs
 from .connection import ClusterError, Connection
-from .launches import Growth, growth
+from .launches import NOT_GIVEN, Growth, growth
 from .waiting import FIXED, Amounts, describe, sum_amounts, why_waiting
 
 if TYPE_CHECKING:
@@ -90,7 +90,12 @@ def status(connection: Connection, spec: Spec) -> Status:
         for job in known
         if job.status == "PENDING" and job.message
     ]
-    waiting += [Waiting(each.node_type, None, {}, str(each)) for each in grows.troubles]
+    for_pods = spec.cluster.provider.type == "kubernetes"  # which says itself why they do not come
+    waiting += [
+        Waiting(each.node_type, None, {}, str(each))
+        for each in grows.troubles
+        if not (for_pods and each.cause == NOT_GIVEN)
+    ]
     waiting += _of_kubernetes(spec)
     return Status(
         connection.id, connection.address, connection.api_url, nodes, tuple(known), tuple(waiting)

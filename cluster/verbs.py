@@ -82,14 +82,16 @@ def down(request: Request) -> None:
 def check_idle(connection: Connection | None, spec: Spec) -> None:
     """Refuse to end jobs that are under way and services in use: ``down -y`` does."""
     from cluster import client, services
+    from cluster.attach import connect_services
 
-    if connection is None:
-        return
-    if served := services.in_use(connection, spec):
+    serving = connect_services(spec, connection)
+    if serving is not None and (served := services.in_use(serving, spec)):
         raise WrongRequestError(
             f"services are in use, or came up within the last hour: {', '.join(served)}; slipway "
             "stop MODEL ends one, down -y ends all"
         )
+    if connection is None:
+        return
     names = [job.submission_id for job in client.jobs(connection) if not job.is_ended]
     if names:
         raise WrongRequestError(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cluster.connection import ClusterError
 from cluster.kubernetes import applying, names
+from cluster.kubernetes.applying import READY
+from cluster.kubernetes.attaching import connection_to
 from cluster.kubernetes.client import Kube, connect
 from cluster.request import Request, WrongRequestError
+from cluster.verbs import check_idle
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -59,15 +63,22 @@ def sizes(spec: Spec) -> str:
 
 
 def _check_unused(spec: Spec, kube: Kube) -> None:
-    """Refuse to end services and runs, unless told."""
-    for kind in ("RayService", "RayJob"):
-        found = [
-            each["metadata"]["name"]
-            for each in kube.find(kind, f"{names.CLUSTER}={spec.name}")
-            if not (each.get("status") or {}).get("endTime")
-        ]
-        if found:
-            raise WrongRequestError(
-                f"in use: {kind} {', '.join(found)}; down -y ends all (a training resumes from "
-                "its last checkpoint when it is asked for again)"
-            )
+    """Refuse to end runs that are under way and services in use, unless told."""
+    found = [
+        each["metadata"]["name"]
+        for each in kube.find("RayJob", f"{names.CLUSTER}={spec.name}")
+        if not (each.get("status") or {}).get("endTime")
+    ]
+    if found:
+        raise WrongRequestError(
+            f"under way: RayJob {', '.join(found)}; down -y ends all (a training resumes from its "
+            "last checkpoint when it is asked for again)"
+        )
+    cluster = kube.get("RayCluster", spec.name) or {}
+    ready = (cluster.get("status") or {}).get("state") == READY
+    try:
+        check_idle(connection_to(spec, kube, spec.name) if ready else None, spec)
+    except ClusterError as error:
+        raise WrongRequestError(
+            f"whether it is in use cannot be told: {error}; down -y ends it all the same"
+        ) from None

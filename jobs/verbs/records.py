@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cluster import client, services
-from cluster.attach import connect_existing, connect_if_reached
+from cluster.attach import connect_existing, connect_if_reached, connect_services
 from cluster.connection import Connection
 from cluster.follow import follow as follow_job
 from cluster.parts import read_joined
@@ -225,7 +225,8 @@ def status(request: Request) -> None:
         found = cluster_status.status(connection, spec)
         document |= found.as_dict()
     under = [summary(entry) for entry in _sorted(spec, connection) if entry[1]]
-    served = services.describe(connection, spec) if connection is not None else []
+    serving = connect_services(spec, connection)
+    served = services.describe(serving, spec) if serving is not None else []
     budget = spent(spec, open_storage(spec.cluster.storage, spec.name))
     told = {"budget": str(budget)} if budget else {}
     request.answer(document | {"runs": under, "services": served} | told)

@@ -253,8 +253,8 @@ def test_the_command_asks_before_it_starts_and_before_it_ends(api, spec, tmp_pat
     verbs.up(Request(path, json=True))  # it runs: nothing is started
     assert json.loads(capsys.readouterr().out)["changed"] == []
     labels = {"slipway/cluster": "acme"}
-    api.put({"kind": "RayService", "metadata": {"name": "s", "labels": labels}}, "rayservices")
-    with pytest.raises(WrongRequestError, match="in use: RayService s"):
+    api.put({"kind": "RayJob", "metadata": {"name": "r", "labels": labels}}, "rayjobs")
+    with pytest.raises(WrongRequestError, match="under way: RayJob r"):
         verbs.down(Request(path))
     verbs.down(Request(path, yes=True))
     assert kinds(api) == ["namespaces", "secrets"]

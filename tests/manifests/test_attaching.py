@@ -80,6 +80,7 @@ class Dashboard(BaseHTTPRequestHandler):
         known = self.headers.get("Authorization") == f"Bearer {self.token}"
         body = json.dumps(document).encode()
         self.send_response(status if known else 403)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

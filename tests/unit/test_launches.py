@@ -97,7 +97,7 @@ def test_nodes_that_cannot_be_had_say_why() -> None:
 
 
 def test_the_second_autoscaler_speaks_in_text() -> None:
-    text = """======== Autoscaler status: 2026-11-25 ========
+    text = """======== Autoscaler status: 2026-11-25 02:47:10.923255 ========
 Node status
 ---------------------------------------------------------------
 Pending:
@@ -105,6 +105,8 @@ Pending:
 Recent failures:
  gpu-h100-8: LaunchFailed (latest_attempt: 02:46:00) - InsufficientInstanceCapacity: no capacity
  cpu: LaunchFailed (latest_attempt: 02:46:00)
+ spot: LaunchFailed (latest_attempt: 02:41:00)
+ spot: NodeTerminated (instance_id: acme-spot-worker-554jl)
 
 Resources
 """
