@@ -13,7 +13,7 @@ from cluster.documents import Document
 from cluster.kubernetes import names
 from cluster.kubernetes.client import Kube
 from cluster.kubernetes.documents import documents, warnings
-from cluster.kubernetes.environment import secret_names
+from cluster.kubernetes.environment import secret_names, services_tokens
 from cluster.kubernetes.reasons import Reason, reasons
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ ENDED = (
     "Service",
     "PersistentVolumeClaim",
     "ConfigMap",
-    "Secret",
     "NetworkPolicy",
 )
 
@@ -174,7 +173,7 @@ def _workloads(spec: Spec, kube: Kube, clusters: set[str]) -> list[Document]:
     ]
 
 
-def down(spec: Spec, kube: Kube) -> list[str]:
+def down(spec: Spec, kube: Kube, report: Report) -> list[str]:
     """End everything that carries the cluster's label, what an interrupted ``up`` made too.
 
     Storage stays: it is none of the cluster's. Returns KIND/NAME of what was ended.
@@ -186,6 +185,19 @@ def down(spec: Spec, kube: Kube) -> list[str]:
             owned = "ownerReferences" in each["metadata"]
             if not owned and kube.delete(kind, name):
                 ended.append(f"{kind}/{name}")
+    return ended + _end_secrets(spec, kube, report)
+
+
+def _end_secrets(spec: Spec, kube: Kube, report: Report) -> list[str]:
+    """By name, for who may read some Secrets may list none; one of somebody else's stays."""
+    ended = []
+    for name in (names.token_secret(spec), names.redis(spec), services_tokens(spec).name):
+        try:
+            labels = ((kube.get("Secret", name) or {}).get("metadata") or {}).get("labels") or {}
+            if labels.get(names.CLUSTER) == spec.name and kube.delete("Secret", name):
+                ended.append(f"Secret/{name}")
+        except ClusterError as error:
+            report(f"the Secret {name} stays: {error}")
     return ended
 
 

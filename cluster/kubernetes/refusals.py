@@ -22,7 +22,10 @@ def refusal(status: int, message: str, namespace: str) -> str:
     if status == 403 and right:
         verb, resource, _ = right.groups()
         role, remedy = "slipway-user", "ask the administrator to bind it to you"
-        if (verb, resource) == ("get", "secrets"):  # it names each Secret that may be read
+        if resource == "secrets" and verb in (
+            "get",
+            "delete",
+        ):  # it names each Secret that may be read
             named = re.search(r'secrets "([^"]+)"', message)
             role, remedy = (
                 "slipway-token",

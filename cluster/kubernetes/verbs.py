@@ -47,7 +47,7 @@ def down(request: Request, spec: Spec) -> None:
     kube = connect(provider)
     if not request.yes:
         _check_unused(spec, kube)
-    ended = applying.down(spec, kube)
+    ended = applying.down(spec, kube, request.say)
     text = f"{spec.name} is down: {', '.join(ended)}; storage stays"
     request.answer({"ended": ended}, text if ended else f"{spec.name} was not up; nothing to end")
 

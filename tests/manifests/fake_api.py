@@ -47,6 +47,8 @@ class FakeApi:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.groups = {version: dict(kinds) for version, kinds in GROUPS.items()}
         self.refuse: dict[str, tuple[int, str]] = {}
+        self.rules: list[dict[str, Any]] | None = None
+        """Rules of Roles: what they do not allow is forbidden; None allows all."""
         self.requests: list[str] = []
         self.version = 0
         self.ready = True
@@ -138,12 +140,43 @@ class _Handler(BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
         self.api.requests.append(f"{verb} {self.path}")
-        if url.path.endswith("/portforward") and "create pods/portforward" not in self.api.refuse:
+        path = url.path.strip("/").split("/")
+        answer = self._refused(verb, path, query)
+        if answer is None and path[-1] == "portforward":
             assert self.api.dashboard is not None
             forward(self, int(query["ports"]), self.api.dashboard)
             return
-        status, document = self._work(verb, url.path.strip("/").split("/"), query, body)
+        status, document = answer or self._work(verb, path, query, body)
         self._send(status, document)
+
+    def _refused(self, verb: str, path: list[str], query: dict[str, str]) -> Any:
+        """What a test, or the rules of Roles, do not let through."""
+        if "namespaces" not in path:
+            return None
+        at = path.index("namespaces")
+        group = path[1] if path[0] == "apis" else ""
+        plural, name = [*path[at + 2 :], None, None][:2]
+        verbs = [verb]
+        if plural is None:
+            group, plural, name = "", "namespaces", path[at + 1]
+        elif path[-1] == "portforward":  # a WebSocket: from 1.35 both are asked for
+            verbs, plural = ["get", "create"], "pods/portforward"
+        elif verb == "get" and name is None:
+            verbs = ["watch" if query.get("watch") else "list"]
+        elif verb == "patch" and (plural, name) not in self.api.objects:
+            verbs = ["patch", "create"]
+        for each in verbs:
+            if f"{verb if name is None else each} {plural}" in self.api.refuse:
+                status, message = self.api.refuse[f"{verb if name is None else each} {plural}"]
+                return status, _status(status, message)
+            if self.api.rules is not None and not allowed(
+                self.api.rules, each, group, str(plural), name if verb != "create" else None
+            ):
+                whom = f'{plural} "{name}" is forbidden: User "eve" cannot {each} resource'
+                return 403, _status(
+                    403, f'{whom} "{plural}" in API group "{group}" in the namespace'
+                )
+        return None
 
     def _work(self, verb: str, path: list[str], query: dict[str, str], body: Any) -> Any:
         discovered = self._discover("/".join(path))
@@ -156,11 +189,6 @@ class _Handler(BaseHTTPRequestHandler):
         if rest[0] == "namespaces" and len(rest) > 2:
             rest = rest[2:]
         plural, name = rest[0], rest[1] if len(rest) > 1 else None
-        if rest[-1] == "portforward":
-            verb, plural = "create", "pods/portforward"
-        if f"{verb} {plural}" in self.api.refuse:
-            status, message = self.api.refuse[f"{verb} {plural}"]
-            return status, _status(status, message)
         if verb == "patch":
             assert self.headers["Content-Type"] == "application/apply-patch+yaml"
             return self.api.apply(body, plural)
@@ -207,6 +235,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def allowed(
+    rules: list[dict[str, Any]], verb: str, group: str, resource: str, name: str | None
+) -> bool:
+    """Whether Kubernetes' rules of Roles let a request through."""
+    return any(
+        verb in rule["verbs"]
+        and group in rule["apiGroups"]
+        and resource in rule["resources"]
+        and ("resourceNames" not in rule or name in rule["resourceNames"])
+        for rule in rules
+    )
 
 
 def _said(document: dict[str, Any]) -> dict[str, Any]:

@@ -97,10 +97,10 @@ def test_down_removes_what_up_made_and_nothing_else(api, spec):
     before = set(api.objects)
     kube = connect(spec.cluster.provider)
     up(spec, kube, print)
-    ended = down(spec, kube)
+    ended = down(spec, kube, print)
     assert "RayCluster/acme" in ended
     assert set(api.objects) == before
-    assert down(spec, kube) == []
+    assert down(spec, kube, print) == []
 
 
 def test_a_half_made_cluster_is_finished_by_up_and_removed_by_down(api, spec):
@@ -112,7 +112,7 @@ def test_a_half_made_cluster_is_finished_by_up_and_removed_by_down(api, spec):
     api.refuse.clear()
     assert "RayCluster/acme" in up(spec, kube, print).changed
     api.refuse["patch statefulsets"] = (500, "boom")
-    down(spec, kube)
+    down(spec, kube, print)
     assert kinds(api) == ["namespaces", "secrets"]
 
 

@@ -120,9 +120,14 @@ def spec(spec_of):
 def raised(api, spec):
     """The spec's cluster is up, and its dashboard knows its token."""
     up(spec, connect_kube(spec.cluster.provider), lambda line: None)
-    secret = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
-    Dashboard.token = base64.b64decode(secret).decode()
+    Dashboard.token = value(api)
     return api
+
+
+def value(api):
+    """The cluster's token."""
+    secret = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
+    return base64.b64decode(secret).decode()
 
 
 def test_requests_go_through_the_api_with_the_secrets_token(raised, spec):

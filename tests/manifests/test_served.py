@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -10,27 +11,28 @@ from cluster import services
 from cluster.attach import connect_services
 from cluster.kubernetes import served, verbs
 from cluster.request import Request, WrongRequestError
-from tests.manifests.test_attaching import Dashboard, api, raised, spec
+from tests.manifests.test_attaching import Dashboard, api, raised, spec, value
 
 __all__ = ["api", "raised", "spec"]  # fixtures
 LABELS = {"slipway/cluster": "acme"}
 
 
-@pytest.fixture
-def serving(raised, spec, tmp_path, monkeypatch):
-    """A model that answered half an hour ago, deployed a day ago."""
+@contextlib.contextmanager
+def served_by(api, spec, tmp_path, monkeypatch):
+    """A model that answered half an hour ago, deployed a day ago, while the block lasts."""
+    Dashboard.token = value(api)
     monkeypatch.setenv("SLIPWAY_SECRETS", str(tmp_path))
     monkeypatch.setattr(served, "_FORWARDS", {})
     services.token_file(spec).write_text(f"owner {Dashboard.token}\n")
     services.token_file(spec).chmod(0o600)
     service = {"kind": "RayService", "metadata": {"name": "acme-serve", "labels": LABELS}}
     service["status"] = {"activeServiceStatus": {"rayClusterName": "acme-serve-x1"}}
-    raised.put(service, "rayservices")
-    raised.put_head("acme-serve-x1")
+    api.put(service, "rayservices")
+    api.put_head("acme-serve-x1")
     labels = {"ray.io/cluster": "acme-serve-x1", "ray.io/serve": "true"}
     pod = {"kind": "Pod", "metadata": {"name": "w", "labels": labels}}
     pod["status"] = {"phase": "Running"}
-    raised.put(pod, "pods")
+    api.put(pod, "pods")
     model = {"status": "RUNNING", "route_prefix": "/models/tickets", "deployments": {}}
     model["last_deployed_time_s"] = time.time() - 86400
     counts = {"requests": 1, "errors": 0, "refused": 0, "p50_ms": 2.0, "p99_ms": 2.0}
@@ -38,7 +40,15 @@ def serving(raised, spec, tmp_path, monkeypatch):
     Dashboard.answers["/api/serve/applications/"] = {"applications": {"tickets": model}}
     Dashboard.answers["/status"] = {"versions": {"tickets@1": counts}, "trouble": {}}
     Dashboard.answers["/api/jobs/"] = []
-    return raised
+    yield api
+    for key in (("rayservices", "acme-serve"), ("pods", "w"), ("pods", "acme-serve-x1-head")):
+        api.objects.pop(key, None)
+
+
+@pytest.fixture
+def serving(raised, spec, tmp_path, monkeypatch):
+    with served_by(raised, spec, tmp_path, monkeypatch) as api:
+        yield api
 
 
 def test_status_shows_what_they_answered(serving, spec):
