@@ -261,8 +261,12 @@ def _message(error: Any) -> str:
         return str(error.reason or error.body)
 
 
-def _version(document: Document) -> str:
-    return str(document["metadata"].get("resourceVersion"))
+def _version(document: Document) -> object:
+    """What differs once somebody changed more than the status, which operators write all along."""
+    metadata = document["metadata"]
+    if "generation" not in metadata:
+        return metadata.get("resourceVersion")
+    return metadata["generation"], metadata.get("labels"), metadata.get("annotations")
 
 
 def _first_line(error: BaseException) -> str:

@@ -85,6 +85,23 @@ def test_tokens_are_made_once_and_differ(api, spec):
     assert api.objects["secrets", "acme-ray-token"]["data"]["auth_token"] == token
 
 
+def test_what_the_operator_writes_meanwhile_is_no_change(api, spec, monkeypatch):
+    kube = connect(spec.cluster.provider)
+    up(spec, kube, print)
+    cluster = api.objects["rayclusters", "acme"]
+    cluster["metadata"]["generation"] = 1
+
+    def apply(document, plural):
+        changed = plural == "rayclusters" and "wanted" in str(document)
+        cluster["metadata"]["generation"] += changed
+        return 200, api.put(cluster, "rayclusters")  # under a new version: of its status
+
+    monkeypatch.setattr(api, "apply", apply)
+    document = {"kind": "RayCluster", "metadata": {"name": "acme"}}
+    assert not kube.apply(document)
+    assert kube.apply(document | {"spec": {"rayVersion": "wanted"}})
+
+
 def test_policies_are_there_before_any_pod(api, spec):
     up(spec, connect(spec.cluster.provider), print)
     patched = [line.split("?")[0] for line in api.requests if line.startswith("patch")]
