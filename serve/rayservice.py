@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cluster.kubernetes import names as kubernetes_names
 from cluster.kubernetes import serving
+from cluster.kubernetes.applying import wait_ended
 from cluster.kubernetes.client import Kube, connect
 from cluster.kubernetes.rayservice import tokens_file
 from cluster.request import Request
@@ -24,6 +25,7 @@ def deploy_rayservice(request: Request, spec: Spec, models: list[str], tokens: P
     """
     kube = _kube(spec)
     kept = [name for name in serving.served(spec, kube) if name in spec.models]
+    wait_ended(spec, kube, request.say)
     _apply(spec, kube, list(dict.fromkeys([*models, *kept])), tokens)
     if not request.detach:
         serving.wait(spec, kube, [FRONT, *models], request.say)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 READY = "ready"
+LOOK_EVERY_S = 1.0
+ENDED_S = 300.0
+"""Pods have 180 s for their last checkpoint."""
 # Ended in this order: what serves and runs first, what closes the pods last.
 ENDED = (
     "RayService",
@@ -51,6 +54,7 @@ def up(spec: Spec, kube: Kube, report: Report, timeout_s: float | None = None) -
     check(spec, kube)
     for line in warnings(spec):
         report(f"note: {line}")
+    wait_ended(spec, kube, report)
     for secret in made_secrets(spec):
         kube.create(secret)
     changed: list[str] = []
@@ -146,6 +150,34 @@ def wait(spec: Spec, kube: Kube, report: Report, timeout_s: float | None) -> Non
         time.sleep(min(max(left, 0.0), 0.2))
 
 
+def wait_ended(spec: Spec, kube: Kube, report: Report) -> None:
+    """Wait until what an earlier ``down`` is ending has gone: it would take with it what is made.
+
+    Raises ClusterError after the longest that pods may take to end.
+    """
+    deadline, told = time.monotonic() + ENDED_S, False
+    while found := [
+        f"{kind}/{each['metadata']['name']}"
+        for kind, selector in _selectors(spec)
+        for each in kube.find(kind, selector)
+        if each["metadata"].get("deletionTimestamp")
+    ]:
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"still ending after {ENDED_S:.0f} s: {', '.join(found)}; kubectl describe says why"
+            )
+        if not told:
+            report(f"waiting: {', '.join(found)} of before has to end first")
+            told = True
+        time.sleep(LOOK_EVERY_S)
+
+
+def _selectors(spec: Spec) -> list[tuple[str, str]]:
+    """(kind, labels) of what is made; volumes have those of the StatefulSet that they are for."""
+    own, state = f"{names.CLUSTER}={spec.name}", f"{names.STATE}={spec.name}"
+    return [(kind, state if kind == "PersistentVolumeClaim" else own) for kind in ENDED]
+
+
 def why(spec: Spec, kube: Kube) -> list[Reason]:
     """Why the pods of the cluster or of its services wait, or why a queue does not admit them.
 
@@ -179,8 +211,8 @@ def down(spec: Spec, kube: Kube, report: Report) -> list[str]:
     Storage stays: it is none of the cluster's. Returns KIND/NAME of what was ended.
     """
     ended = []
-    for kind in ENDED:
-        for each in kube.find(kind, f"{names.CLUSTER}={spec.name}"):
+    for kind, selector in _selectors(spec):
+        for each in kube.find(kind, selector):
             name = each["metadata"]["name"]
             owned = "ownerReferences" in each["metadata"]
             if not owned and kube.delete(kind, name):

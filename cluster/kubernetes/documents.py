@@ -84,7 +84,7 @@ def redis(spec: Spec) -> list[Document]:
     service, store, policy = read_documents(FILES / "redis.yaml")
     for document in (service, store, policy):
         document["metadata"] = named(spec, names.redis(spec), queued=False)
-    ours = {"slipway/redis": spec.name}
+    ours = {names.STATE: spec.name}
     service["spec"]["selector"] = ours
     store["spec"]["serviceName"] = names.redis(spec)
     store["spec"]["selector"] = {"matchLabels": ours}

@@ -13,6 +13,8 @@ RUN = "slipway/run"
 ROLE = "slipway/role"
 STORAGE = "slipway/storage"
 SERVICES = "services"
+# On what holds the head's state: Redis' StatefulSet, pods and volume.
+STATE = "slipway/redis"
 # Of the operator: the RayJob or RayService that a RayCluster was made for.
 OWNER = "ray.io/originated-from-cr-name"
 # A queue of Kueue; on RayCluster, RayJob and RayService.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 
 import pytest
 import yaml
 
 from cluster.connection import ClusterError
+from cluster.kubernetes import applying
 from cluster.kubernetes.applying import down, up, why
 from cluster.kubernetes.client import Kube, connect
 from cluster.spec import load
@@ -118,6 +120,35 @@ def test_down_removes_what_up_made_and_nothing_else(api, spec):
     assert "RayCluster/acme" in ended
     assert set(api.objects) == before
     assert down(spec, kube, print) == []
+
+
+def test_down_ends_the_volume_of_the_heads_state(api, spec):
+    """A StatefulSet labels it with its own selector, and leaves it."""
+    kube = connect(spec.cluster.provider)
+    up(spec, kube, print)
+    labels = api.objects["statefulsets", "acme-redis"]["spec"]["selector"]["matchLabels"]
+    for name, own in (("data-acme-redis-0", labels), ("data-other", {"slipway/redis": "other"})):
+        claim = {"kind": "PersistentVolumeClaim", "metadata": {"name": name, "labels": own}}
+        api.put(claim, "persistentvolumeclaims")
+    assert "PersistentVolumeClaim/data-acme-redis-0" in down(spec, kube, print)
+    assert ("persistentvolumeclaims", "data-other") in api.objects
+
+
+def test_up_waits_for_what_a_down_is_ending(api, spec, capsys, monkeypatch):
+    """It is ready until it is gone, and what was made meanwhile would go with it."""
+    monkeypatch.setattr(applying, "LOOK_EVERY_S", 0.05)
+    kube = connect(spec.cluster.provider)
+    up(spec, kube, print)
+    metadata = api.objects["rayclusters", "acme"]["metadata"]
+    metadata["deletionTimestamp"] = "2026-12-01T02:43:00Z"
+    threading.Timer(0.3, api.objects.pop, [("rayclusters", "acme")]).start()
+    assert "RayCluster/acme" in up(spec, kube, print).changed
+    assert "RayCluster/acme of before has to end first" in capsys.readouterr().out
+    assert "deletionTimestamp" not in api.objects["rayclusters", "acme"]["metadata"]
+    api.objects["rayclusters", "acme"]["metadata"]["deletionTimestamp"] = "now"
+    monkeypatch.setattr(applying, "ENDED_S", 0.1)
+    with pytest.raises(ClusterError, match="still ending after 0 s: RayCluster/acme"):
+        up(spec, kube, print)
 
 
 def test_a_half_made_cluster_is_finished_by_up_and_removed_by_down(api, spec):
