@@ -25,10 +25,9 @@ LOOK_EVERY_S = 1.0
 ENDED_S = 300.0
 """Pods have 180 s for their last checkpoint."""
 # Ended in this order: what serves and runs first, what closes the pods last.
+RAY = ("RayService", "RayJob", "RayCluster")
 ENDED = (
-    "RayService",
-    "RayJob",
-    "RayCluster",
+    *RAY,
     "StatefulSet",
     "Service",
     "PersistentVolumeClaim",
@@ -212,12 +211,24 @@ def down(spec: Spec, kube: Kube, report: Report) -> list[str]:
     """
     ended = []
     for kind, selector in _selectors(spec):
+        if kind not in RAY and kube.find("StatefulSet", f"{names.STATE}={spec.name}"):
+            _wait_cleared(spec, kube, report)
         for each in kube.find(kind, selector):
             name = each["metadata"]["name"]
             owned = "ownerReferences" in each["metadata"]
             if not owned and kube.delete(kind, name):
                 ended.append(f"{kind}/{name}")
     return ended + _end_secrets(spec, kube, report)
+
+
+def _wait_cleared(spec: Spec, kube: Kube, report: Report) -> None:
+    """Wait until the operator has cleared Redis, without which its clusters would not end."""
+    deadline, told = time.monotonic() + ENDED_S, False
+    while kube.find("RayCluster", f"{names.CLUSTER}={spec.name}") and time.monotonic() < deadline:
+        if not told:
+            report("waiting: the operator ends the pods and clears the head's state")
+            told = True
+        time.sleep(LOOK_EVERY_S)
 
 
 def _end_secrets(spec: Spec, kube: Kube, report: Report) -> list[str]:

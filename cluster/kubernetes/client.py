@@ -105,17 +105,18 @@ class Kube:
             ):
                 yield event["raw_object"]
 
-    def delete(self, kind: str, name: str, policy: str = "Foreground") -> bool:
-        """End an object and what belongs to it; returns whether there was one.
+    def delete(self, kind: str, name: str) -> bool:
+        """End an object, and then what belongs to it; returns whether there was one.
 
-        With "Background" it is gone at once, before what belongs to it.
+        Not the other way round: while a RayCluster ends, the operator's job that clears Redis needs
+        the service account that belongs to it.
         """
         from kubernetes.client.exceptions import ApiException
 
         with _explained(self.namespace):
             try:
                 self._dynamic.delete(
-                    self._resource(kind), name, self.namespace, propagation_policy=policy
+                    self._resource(kind), name, self.namespace, propagation_policy="Background"
                 )
             except ApiException as error:
                 if error.status == 404:

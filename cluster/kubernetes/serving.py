@@ -56,7 +56,7 @@ def apply(spec: Spec, kube: Kube, applications: Sequence[Document], tokens: str)
     before = kube.get(KIND, names.services(spec))
     changed = [kube.apply(document) for document in wanted]
     if before is not None and _is_stuck(before, kube.get(KIND, names.services(spec)) or before):
-        kube.delete(KIND, names.services(spec), "Background")
+        kube.delete(KIND, names.services(spec))
         _wait_gone(kube, names.services(spec))
         changed = [kube.apply(document) for document in wanted]
     return any(changed)

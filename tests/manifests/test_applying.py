@@ -134,6 +134,29 @@ def test_down_ends_the_volume_of_the_heads_state(api, spec):
     assert ("persistentvolumeclaims", "data-other") in api.objects
 
 
+def test_redis_outlives_the_clusters_whose_state_it_holds(api, spec, capsys, monkeypatch):
+    """The operator's job clears it before a RayCluster goes, and needs the service account, too."""
+    monkeypatch.setattr(applying, "LOOK_EVERY_S", 0.05)
+    kube = connect(spec.cluster.provider)
+    up(spec, kube, print)
+    dying = api.objects["rayclusters", "acme"] | {}
+    dying["metadata"] = dying["metadata"] | {"name": "acme-x", "ownerReferences": [{"name": "s"}]}
+    api.put(dying, "rayclusters")
+    gone = []
+
+    def clear():
+        gone.append(("statefulsets", "acme-redis") in api.objects)
+        api.objects.pop(("rayclusters", "acme-x"))
+
+    threading.Timer(0.3, clear).start()
+    ended = down(spec, kube, print)
+    assert gone == [True]
+    assert "StatefulSet/acme-redis" in ended
+    assert "clears the head's state" in capsys.readouterr().out
+    deleted = [line for line in api.requests if line.startswith("delete")]
+    assert all("propagationPolicy=Background" in line for line in deleted)
+
+
 def test_up_waits_for_what_a_down_is_ending(api, spec, capsys, monkeypatch):
     """It is ready until it is gone, and what was made meanwhile would go with it."""
     monkeypatch.setattr(applying, "LOOK_EVERY_S", 0.05)
