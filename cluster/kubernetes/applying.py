@@ -211,7 +211,7 @@ def down(spec: Spec, kube: Kube, report: Report) -> list[str]:
     """
     ended = []
     for kind, selector in _selectors(spec):
-        if kind not in RAY and kube.find("StatefulSet", f"{names.STATE}={spec.name}"):
+        if kind not in RAY and kube.find("StatefulSet", f"{names.CLUSTER}={spec.name}"):
             _wait_cleared(spec, kube, report)
         for each in kube.find(kind, selector):
             name = each["metadata"]["name"]

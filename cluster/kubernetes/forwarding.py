@@ -11,6 +11,8 @@ from cluster.api import UnreachableError
 from cluster.connection import ClusterError
 
 CHUNK = 65536
+CARRIERS = "Kubernetes port forward proxy"
+"""What the official client calls the threads that carry the bytes."""
 
 
 class Forward:
@@ -20,6 +22,7 @@ class Forward:
     """
 
     def __init__(self, dial: Callable[[], socket.socket]) -> None:
+        _keep_quiet()
         self._dial = dial
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
@@ -58,6 +61,21 @@ class Forward:
             _copy(near, far)
             back.join()
             far.close()
+
+
+def _keep_quiet() -> None:
+    """Print no traceback of a connection that broke: who uses it hears of that, and dials again."""
+    before = threading.excepthook
+    if getattr(before, "is_quiet", False):
+        return
+
+    def hook(raised: threading.ExceptHookArgs) -> None:
+        name = raised.thread.name if raised.thread else ""
+        if not (name.startswith(CARRIERS) and isinstance(raised.exc_value, OSError)):
+            before(raised)
+
+    hook.is_quiet = True  # type: ignore[attr-defined]
+    threading.excepthook = hook
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:

@@ -23,6 +23,7 @@ from cluster.connection import ClusterError
 from cluster.kubernetes import attaching
 from cluster.kubernetes.applying import up
 from cluster.kubernetes.client import connect as connect_kube
+from cluster.kubernetes.forwarding import CARRIERS, Forward
 from cluster.request import Request
 from cluster.spec import StorageSpec
 from cluster.storage import open_storage
@@ -173,6 +174,23 @@ def test_a_head_that_was_replaced_is_found_again(raised, spec):
         job_api.get(connection, "/big")
     raised.put_head("acme")
     assert job_api.get(connection, "/big")
+
+
+def test_a_connection_that_breaks_prints_no_traceback(monkeypatch):
+    """The client's own thread raises it; whoever uses the connection hears of it."""
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda raised: told.append(str(raised.exc_value)))
+    for _ in range(2):
+        Forward(lambda: socket.socket()).close()
+    for error, name in ((OSError("cut"), f"{CARRIERS}: 8265"), (ValueError("other"), "mine")):
+
+        def fail(error=error):
+            raise error
+
+        thread = threading.Thread(target=fail, name=name)
+        thread.start()
+        thread.join()
+    assert told == ["other"]
 
 
 def test_what_is_not_up_is_not_started(api, spec):
