@@ -60,6 +60,8 @@ def cluster_spec(
     document["authOptions"]["secretName"] = names.token_secret(spec)
     elastic = provider.queue is None if autoscale is None else autoscale
     document["enableInTreeAutoscaling"] = elastic
+    head = document["headGroupSpec"]["template"]["spec"]
+    head["automountServiceAccountToken"] = elastic  # nothing else there asks Kubernetes
     if elastic:
         options = document["autoscalerOptions"]
         options["idleTimeoutSeconds"] = round(spec.cluster.idle_timeout)

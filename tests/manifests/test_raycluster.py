@@ -110,6 +110,7 @@ def test_a_queue_gets_a_fixed_size_and_its_label(spec_of, faults):
     assert "suspend" not in document["spec"]  # Kueue's own to set
     assert document["spec"]["enableInTreeAutoscaling"] is False
     assert "autoscalerOptions" not in document["spec"]
+    assert pod_of(document["spec"]["headGroupSpec"])["automountServiceAccountToken"] is False
     for group in document["spec"]["workerGroupSpecs"]:
         assert group["replicas"] == group["minReplicas"] == group["maxReplicas"]
         assert pod_of(group)["priorityClassName"] == "high"
@@ -202,6 +203,8 @@ def test_pods_are_locked_down_and_may_finish_a_checkpoint(spec_of):
         assert pod["restartPolicy"] == "Never"
         assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert {"livenessProbe", "readinessProbe"} <= set(pod["containers"][0])
+    # whatever a ServiceAccount says: the autoscaler beside the head reads its token
+    assert pod_of(document["headGroupSpec"])["automountServiceAccountToken"] is True
     for group in document["workerGroupSpecs"]:
         pod = pod_of(group)
         assert pod["terminationGracePeriodSeconds"] >= 180
