@@ -75,8 +75,8 @@ def _placed(
     gpus = on_gpus(spec, model)
     if without:
         with contextlib.suppress(ValueError):
-            return place(spec, name, sizes, room(model, gpus, without, fixed=True)), without
-    return place(spec, name, sizes, room(model, gpus)), frozenset()
+            return place(spec, name, sizes, room(spec, model, gpus, without, fixed=True)), without
+    return place(spec, name, sizes, room(spec, model, gpus)), frozenset()
 
 
 def _consider(run: Run, ended: Ended, restarts: Restarts) -> None:

@@ -19,6 +19,7 @@ import ray.train
 
 from cluster.allocator import KEEP_MEMORY
 from cluster.spec import ModelSpec, Spec, share_of_cpus, usable_pools
+from cluster.spec.places import on_pool
 from jobs import reach
 from jobs.crew import told, work
 from jobs.errand import PATIENCE_S
@@ -62,6 +63,7 @@ def _watch_of_this_process() -> Any:
 
 
 def room(
+    spec: Spec,
     model: ModelSpec,
     gpus: bool,
     without: Collection[str] = (),
@@ -78,7 +80,12 @@ def room(
         each_worker = model.train.cpus_per_worker
         cpus = 1.0 if each_worker == "auto" else float(each_worker)
     kind, each = ("GPU", model.train.accelerator_share) if gpus else ("CPU", cpus)
-    alive = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] not in without]
+    wanted = on_pool(spec.cluster, model.train.pool).items()
+    alive = [
+        node
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] not in without and wanted <= node["Labels"].items()
+    ]
     return sum(int(node["Resources"].get(kind, 0.0) / each) for node in alive)
 
 
@@ -175,19 +182,23 @@ class Group:
         resources = {"CPU": float(cpus)}
         if self.gpus:
             resources["GPU"] = self.train.accelerator_share
-        avoid = {NODE_LABEL: f"!in({','.join(sorted(self.without))})"} if self.without else None
+        labels = on_pool(self.task.spec.cluster, self.train.pool)
+        if self.without:
+            labels[NODE_LABEL] = f"!in({','.join(sorted(self.without))})"
         return ray.train.ScalingConfig(
             num_workers=workers,
             use_gpu=self.gpus,
             resources_per_worker=resources,
-            label_selector=avoid,
+            label_selector=labels or None,
         )
 
     def _share(self, workers: int) -> int:
         """CPUs of each worker under ``auto``; fewer where not all nodes of the file are there."""
         cpus = share_of_cpus(self.task.spec.cluster, self.train, workers)
         while cpus > 1:
-            held = room(self.model, self.gpus, self.without, bool(self.without), cpus)
+            held = room(
+                self.task.spec, self.model, self.gpus, self.without, bool(self.without), cpus
+            )
             if held is None or held >= workers:
                 break
             cpus -= 1
@@ -222,7 +233,7 @@ class Group:
         """Have the workers leave where more of them would fit: the next group is larger."""
         self._looked_for_room = time.monotonic()
         spec = self.task.spec
-        most = room(self.model, self.gpus, self.without)
+        most = room(self.task.spec, self.model, self.gpus, self.without)
         if most is None or most < self.placed.workers:
             return
         wanted = place(spec, self.task.model, self.sizes, most).workers

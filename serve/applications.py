@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cluster.allocator import KEEP_MEMORY
-from cluster.spec.clusters import POOL
-from cluster.spec.places import off_head, serving_pools
+from cluster.spec.places import off_head, on_pool, serving_pools
 from cluster.spec.serving import ServeSpec
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _place(spec: Spec, serve: ServeSpec) -> dict[str, Any]:
     if spec.cluster.provider.type == "local":
         # One machine is shared by all that is done on it: no training shall wait for services.
         return options | {"num_cpus": 0.0}
-    return options | _selected({POOL: serve.pool} if serve.pool else {})
+    return options | _selected(on_pool(spec.cluster, serve.pool))
 
 
 def _selected(labels: Mapping[str, str]) -> dict[str, Any]:

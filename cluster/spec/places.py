@@ -1,10 +1,16 @@
-"""Which nodes take what, beside the workers of trainings."""
+"""Which nodes take what."""
 
 from collections.abc import Mapping, Sequence
 
 from cluster.spec.clusters import POOL, ClusterSpec, Pool
 from cluster.spec.models import ModelSpec
 from cluster.spec.providers import Kubernetes
+
+
+def on_pool(cluster: ClusterSpec, pool: str | None) -> dict[str, str]:
+    """Labels of the nodes of a pool; none where nodes carry none, or where any pool will do."""
+    labelled = cluster.provider.type not in ("local", "ray")
+    return {POOL: pool} if pool and labelled else {}
 
 
 def serving_pools(cluster: ClusterSpec, models: Mapping[str, ModelSpec]) -> tuple[Pool, ...]:

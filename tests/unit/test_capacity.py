@@ -8,7 +8,7 @@ import pytest
 
 from cluster.spec import share_of_cpus
 from cluster.spec.clusters import POOL, ClusterSpec
-from cluster.spec.places import off_head
+from cluster.spec.places import off_head, on_pool
 from cluster.spec.train import TrainSpec
 
 HOSTS = {"type": "onprem", "head": "h", "hosts": ["a", "b", "c", "d"]}
@@ -63,6 +63,22 @@ def test_on_kubernetes_there_is_a_place_off_the_head_where_a_pool_is_always_ther
     assert off_head(there, there.pools) == ({POOL: expected} if expected else {})
     hosts = ClusterSpec.model_validate(document | {"provider": HOSTS})
     assert off_head(hosts, hosts.pools) == {}
+
+
+@pytest.mark.parametrize(
+    ("provider", "pool", "expected"),
+    [
+        ({"type": "kubernetes"}, "gpu", {POOL: "gpu"}),
+        ({"type": "kubernetes"}, None, {}),
+        (HOSTS, "gpu", {POOL: "gpu"}),
+        ({"type": "ray", "address": "http://head:8265"}, "gpu", {}),
+    ],
+)
+def test_nodes_that_slipway_starts_carry_the_name_of_their_pool(
+    provider: dict[str, Any], pool: str | None, expected: dict[str, str]
+) -> None:
+    document = {"storage": "s3://b", "pools": [{"name": "gpu"}], "provider": provider}
+    assert on_pool(ClusterSpec.model_validate(document), pool) == expected
 
 
 @pytest.mark.filterwarnings("error")

@@ -14,7 +14,7 @@ from cluster.spec import Range, Spec, load
 from cluster.storage import open_storage
 from jobs import fit as module
 from jobs.fit import fit
-from jobs.group import Ended, Group, failure
+from jobs.group import Ended, Group, failure, room
 from jobs.placement import Placement
 from jobs.runs import Run
 from jobs.task import Task
@@ -69,13 +69,29 @@ def test_workers_ask_for_what_the_nodes_that_are_left_have(
     cluster = pools.cluster.model_copy(update={"pools": (pool,)})
     spec = pools.model_copy(update={"cluster": cluster})
     there = ["a", "b"] if without else ["a"]
-    nodes = [{"NodeID": name, "Alive": True, "Resources": {"CPU": 4.0}} for name in there]
+    nodes = [
+        {"NodeID": name, "Alive": True, "Resources": {"CPU": 4.0}, "Labels": {}} for name in there
+    ]
     monkeypatch.setattr("jobs.group.ray.nodes", lambda: nodes)
     storage = open_storage(spec.cluster.storage, spec.name)
     run = Run.open(storage, MODEL, "train", "7f3a" + "0" * 60)
     task = Task(spec, MODEL, run.id, "data", 0, "fp32")
     group = Group(task, run, Placement(2, 0, "fp32"), without=without)
     assert group._scaling().resources_per_worker == {"CPU": float(expected)}
+
+
+def test_workers_stay_in_their_pool(monkeypatch: pytest.MonkeyPatch, spec: Spec, run: Run) -> None:
+    """Another pool's nodes are neither asked for nor counted, though they would be large enough."""
+    labels = {"slipway/pool": "gpu"}
+    monkeypatch.setattr("jobs.group.on_pool", lambda cluster, pool: dict(labels))
+    group = Group(
+        Task(spec, MODEL, run.id, "d", 0, "fp32"), run, Placement(2, 0, "fp32"), None, "a"
+    )
+    assert group._scaling().label_selector == labels | {"ray.io/node-id": "!in(a)"}
+    there = [("b", labels | {"ray.io/node-id": "b"}), ("c", {"slipway/pool": "cpu"}), ("d", {})]
+    nodes = [{"NodeID": n, "Alive": True, "Resources": {"CPU": 4}, "Labels": x} for n, x in there]
+    monkeypatch.setattr("jobs.group.ray.nodes", lambda: nodes)
+    assert room(spec, spec.model(MODEL), False, fixed=True) == 4
 
 
 def end_with(monkeypatch: pytest.MonkeyPatch, *ends: Ended) -> list[int]:

@@ -56,7 +56,7 @@ def test_elsewhere_a_replica_has_its_processors_and_its_pool(tmp_path: Path) -> 
     model = spec.models["writer"]
     assert model.serve is not None
     serve = model.serve.model_copy(update={"pool": "gpu"})
-    away = SimpleNamespace(cluster=SimpleNamespace(provider=SimpleNamespace(type="ray")))
+    away = SimpleNamespace(cluster=SimpleNamespace(provider=SimpleNamespace(type="aws")))
     options = _place(away, serve)  # type: ignore[arg-type]
     assert options.pop("runtime_env") == {"env_vars": KEEP_MEMORY}
     assert options == {"num_cpus": 2.0, "num_gpus": 0, "label_selector": {POOL: "gpu"}}
