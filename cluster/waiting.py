@@ -36,7 +36,8 @@ def why_waiting(demand: Amounts, spec: Spec, total: Amounts, used: Amounts | Non
             f"{number(name, used[name])} of {number(name, total[name])} are in use; "
             "it starts when another run ends (slipway runs; slipway stop RUN)"
         )
-    return f"waiting for {describe(demand)}: they are free, but not on one node; it may start soon"
+    one = "one node of its pool" if len(spec.cluster.pools) > 1 else "one node"
+    return f"waiting for {describe(demand)}: they are free, but not on {one}; it may start soon"
 
 
 def limit(name: str, spec: Spec, total: Amounts) -> tuple[float, str]:

@@ -40,6 +40,15 @@ def test_why_on_a_fixed_cluster(
     assert why_waiting(demand, spec, {"CPU": 2.0}, used).startswith(message)
 
 
+def test_what_is_free_may_be_in_another_pool(tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, ", pools: [{name: cpu, cpus: 2}]")
+    pool = spec.cluster.pools[0]
+    both = (pool, pool.model_copy(update={"name": "other"}))
+    more = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"pools": both})})
+    why = why_waiting({"CPU": 1}, more, {"CPU": 2.0})
+    assert why.endswith("they are free, but not on one node of its pool; it may start soon")
+
+
 def test_without_pools_the_provider_is_named(tmp_path: Path) -> None:
     why = why_waiting({"GPU": 1}, make_spec(tmp_path), {"CPU": 2.0})
     assert why.endswith("may not grow past 0 (cluster.provider: local)")
