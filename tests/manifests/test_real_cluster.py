@@ -4,8 +4,8 @@ KUBECONFIG=... SLIPWAY_IMAGE=registry/slipway:TAG SLIPWAY_STORAGE=s3://bucket/te
 [SLIPWAY_ENDPOINT=http://...] [SLIPWAY_NAMESPACE=slipway] \\
     pytest tests/manifests/test_real_cluster.py          (k8s/README.md says how with kind)
 
-The Secret s3 with the storage's keys is there, and beside it as files: k8s/README.md, Secrets. It takes
-20 GiB of the namespace's quota.
+The Secret s3 with the storage's keys is there, and beside it as files: k8s/README.md, Secrets. It
+takes 20 GiB of the namespace's quota.
 """
 
 from __future__ import annotations
