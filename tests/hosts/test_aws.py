@@ -52,7 +52,8 @@ def document() -> dict[str, Any]:
                     "tokenizer": {"type": "bpe", "size": 300},
                 },
                 "network": network,
-                "train": train | {"cpus_per_worker": 2, "checkpoint": {"every": 50}},
+                "train": train
+                | {"pool": "spot", "cpus_per_worker": 2, "checkpoint": {"every": 50}},
             }
         },
     }

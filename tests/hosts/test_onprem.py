@@ -50,6 +50,7 @@ def document() -> dict[str, Any]:
         "data": {"source": "builtin:python-docs", "tokenizer": {"type": "bpe", "size": 300}},
         "network": {"type": "gpt", "layers": 1, "heads": 2, "width": 32, "context": 32},
         "train": {
+            "pool": "cpu",
             "steps": STEPS,
             "global_batch": 4,
             "workers": 2,
