@@ -16,6 +16,7 @@ from cluster.kubernetes.client import Kube
 from cluster.kubernetes.documents import service_documents
 from cluster.kubernetes.environment import KEY, services_tokens
 from cluster.kubernetes.reasons import Reason, reasons
+from cluster.services import cause
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -115,11 +116,10 @@ def application_states(service: Document) -> dict[str, tuple[str, str]]:
 
 
 def _cause(application: Document) -> str:
-    """Why it did not come up: a deployment's last line, which is the error that ended it."""
+    """Why it did not come up: the error that ended a deployment, where one did."""
     for each in (application.get("serveDeploymentStatuses") or {}).values():
-        lines = (each.get("message") or "").strip().splitlines()
-        if each.get("status") in FAILED and lines:
-            return str(lines[-1])
+        if each.get("status") in FAILED and each.get("message"):
+            return cause(each["message"])
     return application.get("message") or ""
 
 
@@ -131,7 +131,7 @@ def failures(service: Document) -> dict[str, str]:
     if not _is_read(service):
         return {}
     states = application_states(service)
-    return {name: cause for name, (state, cause) in states.items() if state in FAILED}
+    return {name: message for name, (state, message) in states.items() if state in FAILED}
 
 
 def _is_read(service: Document) -> bool:

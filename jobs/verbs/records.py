@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster import client, services
 from cluster.attach import connect_existing, connect_if_reached, connect_services
-from cluster.connection import Connection
+from cluster.connection import ClusterError, Connection
 from cluster.follow import follow as follow_job
 from cluster.parts import read_joined
 from cluster.request import Request, WrongRequestError
@@ -225,8 +225,12 @@ def status(request: Request) -> None:
         found = cluster_status.status(connection, spec)
         document |= found.as_dict()
     under = [summary(entry) for entry in _sorted(spec, connection) if entry[1]]
-    serving = connect_services(spec, connection)
-    served = services.describe(serving, spec) if serving is not None else []
+    served, trouble = [], ""
+    try:
+        serving = connect_services(spec, connection)
+        served = services.describe(serving, spec) if serving is not None else []
+    except ClusterError as error:  # theirs may be another cluster: the rest is shown all the same
+        trouble = f"note: the services cannot be asked: {error}"
     budget = spent(spec, open_storage(spec.cluster.storage, spec.name))
     told = {"budget": str(budget)} if budget else {}
     request.answer(document | {"runs": under, "services": served} | told)
@@ -240,7 +244,7 @@ def status(request: Request) -> None:
     request.table(header, [_node_row(node) for node in found.nodes], "no nodes")
     for row in under:
         request.say(f"{row['run']}: {row['state']}, step {row['step'] or 0}")
-    for line in services.lines(served):
+    for line in [*services.lines(served), *filter(None, [trouble])]:
         request.say(line)
     for reason in found.waiting:
         request.say(cluster_status.describe_waiting(reason))

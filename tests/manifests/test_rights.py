@@ -1,4 +1,4 @@
-"""The Roles of k8s/base are all that a member of the team needs, and no more than is used."""
+"""The Roles of k8s/base are all that a member of the team needs."""
 
 from __future__ import annotations
 
