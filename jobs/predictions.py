@@ -173,8 +173,10 @@ def stream(plan: Plan, missing: set[int]) -> Iterator[dict[str, int]]:
     import ray
     import ray.data
 
+    from jobs.driver import join
+
     if not ray.is_initialized():
-        ray.init(logging_level="warning")
+        join()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

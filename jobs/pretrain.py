@@ -15,10 +15,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-import ray
-
 from cluster.spec import ModelSpec, Spec
 from cluster.storage import Storage, StorageError, open_storage
+from jobs.driver import join
 from jobs.fit import fit
 from jobs.guard import guard
 from jobs.judging import judge
@@ -61,7 +60,7 @@ def pretrain(
     if run_id is not None:
         logbook.keep(storage, log_path(Run(storage, run_id)))
     configure(spec)
-    ray.init(logging_level="warning")
+    join()
     guard(spec)
     spec = pinned(spec, name, storage)
     model = spec.model(name)

@@ -19,6 +19,7 @@ import ray.tune
 from cluster.spec import Spec
 from cluster.storage import open_storage
 from jobs.bundles import resolve
+from jobs.driver import join
 from jobs.forecast import forecast
 from jobs.guard import guard
 from jobs.judging import judge
@@ -73,7 +74,7 @@ def sweep(
     if run_id is not None:
         logbook.keep(storage, log_path(Run(storage, run_id)))
     configure(spec)
-    ray.init(logging_level="warning")
+    join()
     guard(spec)
     spec = pinned(spec, name, storage)
     model = spec.model(name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -21,6 +23,23 @@ from cluster.spec import Spec, load
 
 ROOT = Path(__file__).parents[2]
 STORE = 200_000_000
+
+
+WAITS = """
+import pathlib, sys, time
+import ray
+from jobs.driver import join
+
+@ray.remote(num_cpus=0)
+def speak(flag):
+    while not pathlib.Path(flag).exists():
+        print("spoken", time.time(), flush=True)
+        time.sleep(0.2)
+
+join()
+ray.get(speak.remote(sys.argv[1]))
+print("went on")
+"""
 
 
 def write_spec(folder: Path, name: str) -> Path:
@@ -193,31 +212,48 @@ def test_killed_cluster_starts_anew_and_stop_leaves_nothing(tmp_path: Path) -> N
 
 def test_what_ends_of_the_head_is_started_again(tmp_path: Path, workdir: Path) -> None:
     spec = make_spec(tmp_path, "five")
-    (workdir / "waits.py").write_text(
-        "import sys, time, pathlib\n"
-        "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.1)\n"
-        "print('went on')\n"
-    )
+    (workdir / "waits.py").write_text(WAITS)
     flag = tmp_path / "flag"
+    heard: list[str] = []
+
+    def hear() -> None:
+        for line in follow(up, name):
+            heard.append(line)
+
+    def spoken_since(moment: float) -> bool:
+        return any(float(said) > moment for said in re.findall(r"spoken (\S+)", "".join(heard)))
+
     try:
         up = local.start(spec, object_store_bytes=STORE)
         record = local.home_of(spec).record()
         assert record is not None
         name = client.submit(up, "five-waits-0000", 1, ["waits.py", str(flag)], workdir)
-        lines = follow(up, name)
+        listener = threading.Thread(target=hear, daemon=True)
+        listener.start()
+        await_true(lambda: spoken_since(0), 60)
         for kinds in (("gcs_server",), ("dashboard",), ("gcs_server", "dashboard")):
             kill(local.home_of(spec).record(), *kinds)
             again = local.start(spec, object_store_bytes=STORE)
             assert (again.fresh, again.address) == (False, up.address)
             assert [job.submission_id for job in client.jobs(again)] == [name]
+        back = time.time()
+        await_true(lambda: spoken_since(back), 30)  # a worker's lines, before the end
         flag.touch()
-        assert "went on" in "".join(lines)
+        listener.join(60)
+        assert "went on" in "".join(heard)
         second = client.submit(up, "five-waits-0001", 1, ["waits.py", str(flag)], workdir)
         assert "went on" in "".join(follow(up, second))
     finally:
         session = local.session_of(spec)
         assert local.stop(spec)
     assert processes.owned(local.home_of(spec).mark, session) == []
+
+
+def await_true(look: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def kill(record: Record | None, *kinds: str) -> None:
