@@ -21,6 +21,12 @@ class OverBudgetError(ValueError):
     exit_code = 2
 
 
+class UnpricedError(ValueError):
+    """What runs spend has no price in the budget's currency: the budget would never be used up."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True)
 class Spent:
     """Money and node hours of one period, and what the budget says of them."""
@@ -82,13 +88,38 @@ def spent(spec: Spec, storage: Storage, now: float | None = None) -> Spent | Non
 
 
 def check_budget(spec: Spec, storage: Storage) -> None:
-    """Raise OverBudgetError where a new run must not start."""
+    """Raise OverBudgetError or UnpricedError where a new run must not start."""
+    reason = why_unkept(spec)
+    if reason is not None:
+        raise UnpricedError(reason)
     found = spent(spec, storage)
     if found is not None and found.is_over:
         raise OverBudgetError(
             f"the budget is used up: {found}; {_way_on(found.budget)} "
             "(slipway cost shows where it went; services go on)"
         )
+
+
+def why_unkept(spec: Spec) -> str | None:
+    """Why no run would ever use the budget up, and what to add; None where it is kept."""
+    budget = spec.cluster.budget
+    if budget is None:
+        return None
+    wanted = budget.runs.currency
+    for pool in spec.cluster.pools:
+        price = price_of(spec, pool)
+        if price is None or price.currency != wanted:
+            known = f"is known in {price.currency} only" if price else "is not known"
+            return (
+                f"budget: {budget.runs} cannot be kept, for the price of pool {pool.name} {known}; "
+                f"say it: price: NUMBER {wanted}/h in that pool"
+            )
+    if not spec.cluster.pools:
+        return (
+            f"budget: {budget.runs} cannot be kept, for nobody says what this machine costs; "
+            f"name it: pools: [{{name: here, price: NUMBER {wanted}/h}}]"
+        )
+    return None
 
 
 def cost_of(spec: Spec, usage: Usage, since: float = 0.0) -> tuple[float | None, str | None]:

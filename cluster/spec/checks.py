@@ -11,11 +11,17 @@ from cluster.spec.provider_checks import check_provider
 from cluster.spec.providers import AWS, GCP, Azure, Kubernetes, OnPrem, RayAddress
 from cluster.spec.translate import Finding
 
+OWN_PORTS = {6379, 8076, 8080, 8265, 8404, 9101, 10001, 44217, 44227, 52365}
+"""Of Ray's processes and of HAProxy, on machines and pods that are made for them."""
+OWN_RANGES = (range(10002, 20000), range(30000, 31001))
+"""Of Ray's workers, and of the services' replicas."""
+
 
 def check(spec: Spec) -> Iterator[Finding]:
     """Everything wrong with the spec that its single values do not show."""
     for each in (_storage, _pools, _hosts):
         yield from ((message, ("cluster", *path)) for message, path in each(spec.cluster))
+    yield from _services(spec)
     yield from check_provider(spec)
     for name, model in spec.models.items():
         for checks in MODEL_CHECKS:
@@ -23,10 +29,27 @@ def check(spec: Spec) -> Iterator[Finding]:
                 yield message, ("models", name, *path)
 
 
+def _services(spec: Spec) -> Iterator[Finding]:
+    """Ports that cannot be had where we say who listens at which."""
+    provider, port, path = spec.cluster.provider, spec.services.port, ("services", "port")
+    if not isinstance(provider, Kubernetes | OnPrem | AWS | GCP | Azure):
+        return
+    if port in OWN_PORTS or any(port in each for each in OWN_RANGES):
+        yield f"{port} is a port of Ray's own on every node; 8000 is free", path
+    elif port < 1024:
+        yield f"{port} is for processes of root only; 8000 is free", path
+
+
 def _storage(cluster: ClusterSpec) -> Iterator[Finding]:
     storage, path = cluster.storage, ("storage",)
     scheme = storage.url.partition("://")[0]
-    if not storage.is_local and (scheme != "s3" or not urlsplit(storage.url).netloc):
+    if not storage.is_local and "@" in urlsplit(storage.url).netloc:
+        yield (
+            "the address holds keys, which everybody who sees this file reads; "
+            "storage: {url: s3://BUCKET/PREFIX, credentials: {secret: NAME}}",
+            path,
+        )
+    elif not storage.is_local and (scheme != "s3" or not urlsplit(storage.url).netloc):
         yield f'"{storage.url}" is neither a folder nor s3://BUCKET/PREFIX', path
     if storage.is_local and (storage.endpoint or storage.region or storage.credentials):
         yield "endpoint, region and credentials are for s3://BUCKET/PREFIX only", path

@@ -8,6 +8,7 @@ from typing import Any
 from cluster.request import Request
 from cluster.spec import Spec
 from jobs.forecast import Forecast
+from jobs.spending import why_unkept
 
 Forecasts = Mapping[str, Forecast]
 
@@ -75,6 +76,10 @@ def show_price(request: Request, spec: Spec, forecasts: Forecasts) -> None:
     if total is not None and len(forecasts) > 1:
         request.say(f"all together: {document['hours']:.2f} h, {total:,.2f} {_currency(forecasts)}")
     if budget is None:
+        return
+    unkept = why_unkept(spec)
+    if unkept is not None:
+        request.say(f"{unkept}; until then no run starts")
         return
     line = f"budget: {budget.runs}"
     if total is not None and budget.runs.currency == _currency(forecasts):

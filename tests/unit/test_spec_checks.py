@@ -75,6 +75,7 @@ CLUSTERS = [
     ),
     ("{provider: {type: ray, address: 'http://10.0.0.1:8265'}}", "cannot be reached from the"),
     ("{storage: 'gs://x/y'}", "is neither a folder nor s3://BUCKET/PREFIX"),
+    ("{storage: 's3://key:word@x/y'}", "the address holds keys, which"),
     ("{pools: [{name: a}, {name: a}]}", 'a second pool named "a"'),
     ("{pools: [{name: A}]}", '"A" is not a name'),
     ("{pools: [{name: a, nodes: 3..2}]}", "3 is above 2"),
@@ -112,6 +113,24 @@ def test_a_cluster_that_cannot_work(tmp_path, cluster, expected):
     (problem,) = [each for each in problems(tmp_path, cluster=cluster) if each.line == 1]
     assert expected in str(problem)
     assert problem.line == 1
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"), [(8080, "is a port of Ray's own"), (443, "is for processes of root only")]
+)
+def test_a_port_that_the_services_cannot_have(tmp_path, port, expected):
+    path = tmp_path / "cluster.yaml"
+    provider = "{type: kubernetes, image: i}"
+    path.write_text(
+        f"services: {{port: {port}}}\ncluster: {{provider: {provider}, storage: s3://b}}\n"
+    )
+    with pytest.raises(SpecError) as raised:
+        load(path)
+    (problem,) = raised.value.problems
+    assert (problem.line, problem.path) == (1, "services.port")
+    assert f"{port} {expected}" in problem.message
+    path.write_text(f"services: {{port: {port}}}\n")
+    load(path)  # on this machine whoever asks for it
 
 
 @pytest.mark.parametrize(

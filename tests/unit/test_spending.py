@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from cluster.spec import Spec, load
 from cluster.storage import Storage, encode_json, open_storage
 from jobs import usage
 from jobs.runs import Run
-from jobs.spending import OverBudgetError, check_budget, spent, summed
+from jobs.spending import OverBudgetError, UnpricedError, check_budget, spent, summed
 from jobs.usage import Usage, first_attempt, metered, usages
 from jobs.verbs.cost import cost
+from jobs.verbs.plan_price import show_price
 
 NOW = float(calendar.timegm((2026, 11, 25, 12, 0, 0)))
 YAML = """\
@@ -120,6 +122,30 @@ def test_no_new_run_starts_on_a_spent_budget(tmp_path: Path) -> None:
         check_budget(spec, storage)
     spec, storage = make(tmp_path)
     check_budget(spec, storage)
+
+
+@pytest.mark.parametrize(
+    ("pools", "budget", "said"),
+    [
+        (
+            "[{name: gpu, price: 30 USD/h}]",
+            "10 EUR",
+            "pool gpu is known in USD only; say it: price: ",
+        ),
+        ("[{name: a, price: 1 USD/h}, {name: b}]", "10 USD", "the price of pool b is not known"),
+        ("[]", "10 USD", "nobody says what this machine costs; name it: pools:"),
+    ],
+)
+def test_no_run_starts_on_a_budget_that_would_never_be_used_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], pools: str, budget: str, said: str
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(f"name: acme\ncluster: {{pools: {pools}, budget: {budget}}}\n")
+    spec = load(path)
+    with pytest.raises(UnpricedError, match=re.escape(said)):
+        check_budget(spec, open_storage(spec.cluster.storage, spec.name))
+    show_price(Request(file=path), spec, {})
+    assert said in capsys.readouterr().out
 
 
 def test_cost_is_told_by_model_and_stage(

@@ -44,8 +44,8 @@ def made(folder: Path, provider: str, more: str = "") -> tuple[Spec, Run]:
     (folder / "cluster.yaml").write_text(
         f"name: acme\ncluster:\n  provider: {PROVIDERS[provider]}\n  storage: s3://bucket/x\n"
         f"  pools: [{{name: gpu, nodes: 1, accelerators: H100:8{more}}}]\n"
-        "  budget: 10 USD\n"
-        "models: {m: {domain: text, task: generation, data: builtin:python-docs}}\n"
+        + ("  budget: 10 USD\n" if more or provider == "aws" else "")
+        + "models: {m: {domain: text, task: generation, data: builtin:python-docs}}\n"
     )
     spec = load(folder / "cluster.yaml")
     storage = open_storage(type("A", (), {"url": str(folder / "store")})(), "acme")  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def test_nothing_starts_on_a_spent_budget(tmp_path: Path, started: list[str]) ->
 def test_who_stopped_a_run_said_why(
     tmp_path: Path, started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec, run = made(tmp_path, "local")
+    spec, run = made(tmp_path, "local", ", price: 5 USD/h")
     run.stopped(run.next_attempt({"resumes": None}), "the budget is used up: 10 of 10 USD")
     state = JobState("m-1", "STOPPED", "", None, 1.0, 2.0)
     monkeypatch.setattr(verb, "follow", lambda *_: state)
