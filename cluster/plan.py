@@ -33,24 +33,46 @@ class MemoryPlan:
 
 
 def pool_of(spec: Spec, model: ModelSpec) -> Pool | None:
-    """The pool a model trains on: of those it may use, the first with accelerators."""
-    pools = usable_pools(spec.cluster, model.train)
-    return next((p for p in pools if p.accelerators), pools[0] if pools else None)
+    """The pool a model trains on: of those that it fills, the first."""
+    return next(iter(_pools_of(spec, model)), None)
 
 
-def num_nodes(pool: Pool | None, model: ModelSpec, workers: int) -> int:
+def filled(spec: Spec, model: ModelSpec, workers: int) -> list[tuple[Pool, int]]:
+    """The pools that so many workers fill, in the file's order, each with the nodes of it."""
+    left, found = workers, []
+    for pool in _pools_of(spec, model):
+        held = workers_per_node(pool, model)
+        nodes = min(pool.nodes.max, math.ceil(left / held))
+        if nodes > 0:
+            found.append((pool, nodes))
+            left -= nodes * held
+    return found
+
+
+def num_nodes(spec: Spec, model: ModelSpec, workers: int) -> int:
     """Nodes that so many workers stand on; without a pool, this machine or the head."""
-    if pool is None:
-        return 1
-    return min(pool.nodes.max, math.ceil(workers / workers_per_node(pool, model)))
+    return sum(nodes for _, nodes in filled(spec, model, workers)) or 1
 
 
 def workers_per_node(pool: Pool, model: ModelSpec) -> int:
     """Workers that one node of a pool holds; of alternative accelerators, the first."""
     if pool.accelerators:
         return pool.accelerators[0].count * sharing(model.train)
+    return max(1, int((pool.cpus or 1) / _cpus_of(model)))
+
+
+def _pools_of(spec: Spec, model: ModelSpec) -> list[Pool]:
+    """The pools that a model may use: those with accelerators, else whose nodes hold a worker."""
+    pools = usable_pools(spec.cluster, model.train)
+    accelerated = [pool for pool in pools if pool.accelerators]
+    holding = [pool for pool in pools if not pool.cpus or pool.cpus >= _cpus_of(model)]
+    return accelerated or holding or list(pools[:1])
+
+
+def _cpus_of(model: ModelSpec) -> float:
+    """CPUs of a worker; one at least where the file leaves it open."""
     each = model.train.cpus_per_worker
-    return max(1, int((pool.cpus or 1) / (1.0 if each == "auto" else float(each))))
+    return 1.0 if each == "auto" else float(each)
 
 
 def device_of(pool: Pool | None) -> Device | None:

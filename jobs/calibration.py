@@ -76,7 +76,7 @@ def _recorded(
             if pool is not None and pool.accelerators:
                 share *= before / workers
             else:  # workers of one node share its CPUs
-                share *= num_nodes(pool, model, before) / num_nodes(pool, model, workers)
+                share *= num_nodes(spec, model, before) / num_nodes(spec, model, workers)
             scaled = "" if share == 1 else f", scaled from {before} workers"
             return Speed(seconds * share, f"measured in {run.id}{scaled}", True)
     return None
@@ -113,7 +113,7 @@ def _from_flops(spec: Spec, model: ModelSpec, memory: MemoryPlan) -> Speed | Non
         return Speed(step_s, f"from FLOPs at {UTILISATION:.0%} of the peak, not measured", False)
     if pool is not None and pool.accelerators:
         return None  # of a kind that the table of devices does not have
-    nodes = num_nodes(pool, model, memory.workers)
+    nodes = num_nodes(spec, model, memory.workers)
     if spec.cluster.provider.type == "local":
         peak, said = nodes * cpu_peak(), "this machine's, measured"
     else:

@@ -15,6 +15,14 @@ from jobs.sizes import concrete, sizes_of
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a run takes: its workers at once, and all of it in words."""
+
+    workers: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Forecast:
     """One model's training; None for what nothing tells yet."""
 
@@ -72,7 +80,7 @@ def forecast(
     return Forecast(
         memory=memory,
         workers=workers,
-        nodes=num_nodes(pool, model, workers),
+        nodes=num_nodes(built, model, workers),
         pool=pool,
         steps=steps,
         speed=speed_of(built, name, storage, memory),

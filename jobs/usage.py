@@ -125,7 +125,7 @@ class _Meter:
             "model": name,
             "stage": stage,
             "pool": pool.name if pool else None,
-            "nodes": num_nodes(pool, model, workers),
+            "nodes": num_nodes(spec, model, workers),
             "price": price.per_hour if price else None,
             "currency": price.currency if price else None,
         }

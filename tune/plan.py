@@ -112,13 +112,12 @@ def pace_before(found: Forecast, room: Room) -> Pace:
     return Pace(START_S, found.speed.step_s * (room.parallel if shares else 1))
 
 
-def as_forecast(model: ModelSpec, plan: SweepPlan, found: Forecast) -> Forecast:
+def as_forecast(spec: Spec, name: str, plan: SweepPlan, found: Forecast) -> Forecast:
     """The sweep in place of the training in a plan's sums: as many hours, on all its nodes."""
     if plan.seconds is None or found.speed is None:
         return replace(found, steps=None)
-    workers = plan.room.parallel * plan.room.workers
     steps = round(plan.seconds / found.speed.step_s)
-    return replace(found, steps=steps, nodes=num_nodes(found.pool, model, workers))
+    return replace(found, steps=steps, nodes=num_nodes(spec, spec.model(name), plan.room.total))
 
 
 def num_trials(tune: TuneSpec) -> int:

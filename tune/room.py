@@ -17,6 +17,11 @@ class Room:
     slots: int | None
     """Workers that the cluster holds; None where the file does not say."""
 
+    @property
+    def total(self) -> int:
+        """Workers of all trials at once."""
+        return self.parallel * self.workers
+
     def describe(self) -> str:
         """What runs beside what, in a few words."""
         trials = "1 trial" if self.parallel == 1 else f"{self.parallel} trials"
@@ -64,10 +69,9 @@ def shared_out(spec: Spec, name: str, room: Room, largest: int | None = None) ->
     model = spec.model(name)
     if model.train.cpus_per_worker != "auto" or room.slots is None:
         return spec
-    workers = room.parallel * room.workers
-    cpus = share_of_cpus(spec.cluster, model.train, workers)
+    cpus = share_of_cpus(spec.cluster, model.train, room.total)
     if worker_slots(spec.cluster, model.train) is None:
-        cpus = max(1, min(room.slots // workers, largest or room.slots))
+        cpus = max(1, min(room.slots // room.total, largest or room.slots))
     return _with_train(spec, name, {"cpus_per_worker": float(cpus)})
 
 

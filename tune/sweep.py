@@ -89,7 +89,7 @@ def sweep(
             log = open_log(run, model, prepared.digest, again)
             room = room_of(spec, name, slots_here(spec, name))
             spec = fitted(spec, name, room)
-            with metered(spec, run, "tune", room.parallel * room.workers):
+            with metered(spec, run, "tune", room.total):
                 rows = prepared.manifest["splits"]["train"]["rows"]
                 history = search(spec, name, run, log, prepared.digest, rows)
                 try:

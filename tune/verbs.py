@@ -8,7 +8,7 @@ from __future__ import annotations
 from cluster.request import Request, WrongRequestError
 from cluster.spec import Spec
 from cluster.storage import Storage
-from jobs.forecast import Forecast, forecast
+from jobs.forecast import Forecast, Needs, forecast
 from jobs.prepared import prepared_rows
 from jobs.stages import sweep_digest
 from jobs.verbs import plan as planning
@@ -50,13 +50,14 @@ def tune(request: Request, model: str, again: bool, ephemeral: bool = False) -> 
     return bring(request, [model], "evaluate", again, ephemeral, takes=takes)
 
 
-def takes(spec: Spec, name: str, storage: Storage, data: str) -> str:
-    """What a model's sweep takes in words, or its training."""
+def takes(spec: Spec, name: str, storage: Storage, data: str) -> Needs:
+    """What a model's sweep takes, or its training."""
     if spec.model(name).tune is None:
         return training(spec, name, storage, data)
     rows = prepared_rows(storage, data)
     found = forecast(spec, name, storage, data, rows)
-    return plan_sweep(spec, name, rows, found).describe()
+    planned = plan_sweep(spec, name, rows, found)
+    return Needs(planned.room.total, planned.describe())
 
 
 class Sweeps(Instead):
@@ -86,4 +87,4 @@ class Sweeps(Instead):
             "",
         )
         self.request.say(f"{name}, sweep: {planned.describe()}\n")
-        return as_forecast(model, planned, found), planned.document()
+        return as_forecast(spec, name, planned, found), planned.document()

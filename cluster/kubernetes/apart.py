@@ -39,13 +39,19 @@ class ApartState:
 
 
 def start(
-    spec: Spec, kube: Kube, model: str, run: str, attempt: int, arguments: Sequence[str]
+    spec: Spec,
+    kube: Kube,
+    model: str,
+    run: str,
+    attempt: int,
+    arguments: Sequence[str],
+    workers: int | None = None,
 ) -> str:
     """Apply one attempt of a run; returns the RayJob's name. Applied twice it starts once."""
     check(spec, kube)
     for secret in made_secrets(spec):
         kube.create(secret)
-    for document in run_documents(spec, model, run, attempt, arguments):
+    for document in run_documents(spec, model, run, attempt, arguments, workers):
         kube.apply(document)
     return names.job(run, attempt)
 

@@ -9,7 +9,7 @@ from cluster.documents import Document, read_document, read_documents
 from cluster.kubernetes import names
 from cluster.kubernetes.network import network_policy, services_policy
 from cluster.kubernetes.raycluster import FILES, named, raycluster
-from cluster.kubernetes.rayjob import rayjob
+from cluster.kubernetes.rayjob import rayjob, run_spec
 from cluster.kubernetes.rayservice import rayservice
 
 if TYPE_CHECKING:
@@ -63,12 +63,19 @@ def warnings(spec: Spec) -> list[str]:
 
 
 def run_documents(
-    spec: Spec, model: str, run: str, attempt: int = 1, arguments: Sequence[str] = ()
+    spec: Spec,
+    model: str,
+    run: str,
+    attempt: int = 1,
+    arguments: Sequence[str] = (),
+    workers: int | None = None,
 ) -> list[Document]:
     """One attempt of a run with a cluster of its own, and what it needs before it."""
-    configuration = spec_map(spec, names.run_map(run, attempt))
+    workers = workers or spec.model(model).train.workers.max
+    configuration = spec_map(run_spec(spec, model, workers), names.run_map(run, attempt))
     configuration["metadata"]["labels"][names.RUN] = run
-    return [network_policy(spec), configuration, rayjob(spec, model, run, attempt, arguments)]
+    job = rayjob(spec, model, run, attempt, arguments, workers)
+    return [network_policy(spec), configuration, job]
 
 
 def spec_map(spec: Spec, name: str | None = None) -> Document:

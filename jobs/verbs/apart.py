@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cluster.kubernetes.reasons import Reason
     from cluster.spec import Spec
+    from jobs.forecast import Needs
     from jobs.runs import Run
 
 LOOK_EVERY_S = 2.0
@@ -42,7 +43,7 @@ def check_ephemeral(spec: Spec) -> None:
 
 
 def work_apart(
-    request: Request, spec: Spec, run: Run, arguments: list[str], takes: Callable[[], str]
+    request: Request, spec: Spec, run: Run, arguments: list[str], takes: Callable[[], Needs]
 ) -> int:
     """Start or join the run's RayJob and follow it to its end; returns the exit code.
 
@@ -57,9 +58,10 @@ def work_apart(
         request.say(f"{name} is under way; attached to it (Ctrl-C detaches)")
     else:
         check_budget(spec, run.storage)
+        needs = takes()
         if not request.yes:
-            request.confirm(f"Start {run.id} {takes()}?")
-        name = _start(spec, kube, run, arguments)
+            request.confirm(f"Start {run.id} {needs.text}?")
+        name = _start(spec, kube, run, arguments, needs.workers)
         request.say(f"started {name} (Ctrl-C detaches, it goes on)")
     if request.detach:
         request.say(f"slipway logs -f {run.id} shows how it goes on")
@@ -107,13 +109,14 @@ def stop_apart(request: Request, spec: Spec, run: Run) -> bool:
     return True
 
 
-def _start(spec: Spec, kube: Kube, run: Run, arguments: list[str]) -> str:
+def _start(spec: Spec, kube: Kube, run: Run, arguments: list[str], workers: int) -> str:
     """Record a new attempt, then start it: a command that was cut off between starts it again."""
     number = len(submissions(run)) + 1
     while not record(run, f"{run.id}-{number}", f"{CLUSTER}{run.id}"):
         number += 1
     words = [SPEC_PATH if word == SPEC_FILE else word for word in arguments]
-    return apart.start(spec, kube, str(run.info()["model"]), run.id, number, words)
+    model = str(run.info()["model"])
+    return apart.start(spec, kube, model, run.id, number, words, workers)
 
 
 def _follow(request: Request, kube: Kube, run: Run, name: str) -> apart.ApartState:

@@ -60,6 +60,7 @@ def describe(found: Forecast) -> str:
     if found.pool is not None:
         kind = f" ({found.pool.accelerators[0]})" if found.pool.accelerators else ""
         on = f"{found.nodes} node{'s' if found.nodes > 1 else ''} of {found.pool.name}{kind}"
+        on += " and further pools" if found.nodes > found.pool.nodes.max else ""
     parts = [f"on {on}, {_time(found)}"]
     per_hour, total = found.per_hour, found.total()
     if found.price is not None and per_hour is not None:

@@ -13,7 +13,7 @@ from cluster.staging import SPEC_FILE
 from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, resolve
 from jobs.domains import suffixes_of
-from jobs.forecast import forecast
+from jobs.forecast import Needs, forecast
 from jobs.prepared import held_back_split, prepared_rows
 from jobs.promotion import is_judged, unscored
 from jobs.runs import Run, stage_digest
@@ -28,13 +28,14 @@ from jobs.verbs.work import describe, show, work
 STAGES = ("prepare", "train", "evaluate", "promote", "serve")
 
 
-Takes = Callable[[Spec, str, Storage, str], str]
-"""What a model's work takes, in words: of its spec, name, storage and data's digest."""
+Takes = Callable[[Spec, str, Storage, str], Needs]
+"""What a model's work takes: of its spec, name, storage and data's digest."""
 
 
-def training(spec: Spec, name: str, storage: Storage, data: str) -> str:
+def training(spec: Spec, name: str, storage: Storage, data: str) -> Needs:
     """What one training takes."""
-    return describe_cost(forecast(spec, name, storage, data, prepared_rows(storage, data)))
+    found = forecast(spec, name, storage, data, prepared_rows(storage, data))
+    return Needs(found.workers, describe_cost(found))
 
 
 def run(

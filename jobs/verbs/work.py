@@ -15,6 +15,7 @@ from cluster.request import INTERRUPTED, REFUSED, Request
 from cluster.spec import Spec
 from cluster.storage import StorageError
 from jobs.bundles import Version, resolve
+from jobs.forecast import Needs
 from jobs.report import shown
 from jobs.runs import Run, latest_checkpoint, publish_metrics
 from jobs.spending import check_budget
@@ -32,7 +33,7 @@ def work(
     stage_run: Run,
     arguments: list[str],
     results: list[dict[str, Any]],
-    takes: Callable[[], str] = lambda: "on the cluster",
+    takes: Callable[[], Needs] = lambda: Needs(1, "on the cluster"),
 ) -> int:
     """Start or join the run's job and follow it to its end; returns the exit code.
 
@@ -52,7 +53,7 @@ def work(
     else:
         check_budget(spec, stage_run.storage)
         if _may_cost(spec) and not request.yes:
-            request.confirm(f"Start {stage_run.id} {takes()}?")
+            request.confirm(f"Start {stage_run.id} {takes().text}?")
         job = submit(connection, spec, stage_run, arguments)
         request.say(f"submitted {job} (Ctrl-C detaches, the job goes on)")
     if request.detach:

@@ -10,7 +10,6 @@ import yaml
 from cluster.documents import read_documents
 from cluster.kubernetes.documents import documents
 from cluster.kubernetes.raycluster import FILES, raycluster
-from cluster.kubernetes.rayjob import rayjob
 
 POOLS = """
 pools:
@@ -213,29 +212,6 @@ def test_pods_are_locked_down_and_may_finish_a_checkpoint(spec_of):
         ]
         assert "DRAIN_NODE_REASON_PREEMPTION" in command
         assert pod["automountServiceAccountToken"] is False
-
-
-def test_an_ephemeral_run_takes_what_its_workers_need(spec_of, faults):
-    spec = spec_of(
-        POOLS.replace("name: cpu", "name: other"),
-        rest="models: {tickets: {domain: text, task: generation, data: builtin:python-docs, "
-        "train: {workers: 2..16, global_batch: 64, pool: gpu}}}",
-    )
-    document = rayjob(spec, "tickets", "tickets-train-7f3a", attempt=2)
-    assert faults([document]) == []
-    job = document["spec"]
-    assert document["metadata"]["name"] == job["jobId"] == "tickets-train-7f3a-2"
-    assert document["metadata"]["labels"]["slipway/run"] == "tickets-train-7f3a"
-    assert job["entrypointNumCpus"] == 1
-    assert job["shutdownAfterJobFinishes"] is True
-    (group,) = job["rayClusterSpec"]["workerGroupSpecs"]
-    assert (group["groupName"], group["replicas"], group["maxReplicas"]) == ("gpu", 2, 2)
-
-
-def test_a_long_run_has_a_name_that_kuberay_takes(spec_of):
-    document = rayjob(spec_of(), "tickets", "a" * 40 + "-train-7f3a")
-    assert len(document["metadata"]["name"]) <= 47
-    assert document["spec"]["jobId"] == "a" * 40 + "-train-7f3a-1"
 
 
 def test_what_is_printed_reads_back_as_it_was(spec_of, tmp_path):

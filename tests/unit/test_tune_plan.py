@@ -81,8 +81,7 @@ def test_trials_that_share_an_accelerator(tmp_path: Path) -> None:
     price = trial_price(spec, "tickets", 1)
     assert price is not None
     assert price.value == pytest.approx(7.2 / 8)
-    model = spec.model("tickets")
-    assert num_nodes(spec.cluster.pools[0], model, 9) == 2
+    assert num_nodes(spec, spec.model("tickets"), 9) == 2
 
 
 def test_before_the_data_is_counted(tmp_path: Path) -> None:
@@ -112,7 +111,7 @@ def test_the_verb_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     path = write(tmp_path)
     spec = load(path)
     storage = open_storage(spec.cluster.storage, spec.name)
-    assert takes(spec, "tickets", storage, "d" * 64).startswith("4 trials at a time")
+    assert takes(spec, "tickets", storage, "d" * 64).text.startswith("4 trials at a time")
     plan(Request(file=path))
     text = capsys.readouterr().out
     assert "9 trials by tpe, scheduler asha" in text

@@ -13,6 +13,7 @@ import yaml
 from cluster.parts import PartWriter
 from cluster.request import Request, WrongRequestError
 from cluster.storage import open_storage
+from jobs.forecast import Needs
 from jobs.runs import Run, list_runs
 from jobs.submissions import submissions
 from jobs.verbs import apart, records, stages
@@ -133,6 +134,18 @@ def test_asked_again_it_is_attached_to_and_stop_ends_it(api, request_, capfd):
         f"{run.id}-1",
         f"{run.id}-2",
     ]
+
+
+def test_its_nodes_are_those_that_were_asked_about(api, request_):
+    detached = Request(request_.file, json=True, yes=True, detach=True)
+    stages.run(detached, ["tickets"], "train", False, ephemeral=True, takes=lambda *_: Needs(5, ""))
+    (job,) = [each for (kind, _), each in api.objects.items() if kind == "rayjobs"]
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert group["replicas"] == 2
+    (text,) = [
+        each["data"]["spec.yaml"] for (kind, _), each in api.objects.items() if kind == "configmaps"
+    ]
+    assert "cpus_per_worker: 1" in text
 
 
 def test_other_providers_have_no_such_runs(tmp_path):

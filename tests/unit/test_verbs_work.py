@@ -12,6 +12,7 @@ from cluster.connection import Connection
 from cluster.request import Request, WrongRequestError
 from cluster.spec import Spec, load
 from cluster.storage import open_storage
+from jobs.forecast import Needs
 from jobs.runs import Run
 from jobs.spending import OverBudgetError
 from jobs.verbs import work as verb
@@ -53,7 +54,8 @@ def made(folder: Path, provider: str, more: str = "") -> tuple[Spec, Run]:
 
 
 def work(spec: Spec, run: Run, yes: bool = False) -> int:
-    return verb.work(Request(yes=yes), spec, run, [], [], lambda: "on 1 node, 55.14 USD an hour")
+    needs = Needs(1, "on 1 node, 55.14 USD an hour")
+    return verb.work(Request(yes=yes), spec, run, [], [], lambda: needs)
 
 
 @pytest.mark.parametrize(
