@@ -125,21 +125,24 @@ def memory_plan(
         )
         for stage in allowed_stages(model)
     }
-    available = device_bytes(pool, workers) * (train.accelerator_share if overlaps else 1.0)
+    available = device_bytes(pool, model, workers) * (train.accelerator_share if overlaps else 1.0)
     stage = train.zero.stage
     taken = choose_stage(estimates, available, workers) if stage == "auto" else int(stage)
     why = _reason(estimates, taken, available, workers) if stage == "auto" else "the YAML says so"
     return MemoryPlan(estimates, taken, why, available, workers, precision, shape)
 
 
-def device_bytes(pool: Pool | None, workers: int) -> float:
+def device_bytes(pool: Pool | None, model: ModelSpec, workers: int) -> float:
     """Memory that one worker may use: its accelerator's, or its share of the node's."""
     if pool is not None and pool.accelerators:
         sizes = [device_named(a.name) for a in pool.accelerators]
         known = [device.memory_bytes for device in sizes if device is not None]
         return float(min(known)) if known else float("inf")
     if pool is not None and pool.memory:
-        return pool.memory * pool.nodes.max / workers
+        held = math.ceil(workers / pool.nodes.max)
+        if model.train.cpus_per_worker != "auto":  # else each may have a node of its own
+            held = max(held, min(workers, workers_per_node(pool, model)))
+        return pool.memory / held
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / workers
 
 

@@ -9,8 +9,8 @@ import pytest
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from cluster.parameters import bert_parameters, gpt_parameters, lstm_parameters
-from cluster.plan import memory_plan, resolved_stage
-from cluster.spec import LSTM, Bert, Spec, load
+from cluster.plan import device_bytes, memory_plan, resolved_stage
+from cluster.spec import LSTM, Bert, Pool, Spec, load
 from jobs.domains.text.encoders import build_classifier, build_masked
 from jobs.domains.text.networks import llama_inner_width
 from jobs.domains.text.ngrams import learn_ngrams
@@ -90,3 +90,21 @@ def test_a_small_network_needs_no_sharding(tmp_path: Path) -> None:
     assert plan is not None
     assert plan.stage == 0
     assert plan.estimates[3].states < plan.estimates[0].states
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ({"workers": 2}, 32),
+        ({"workers": 100}, 16),
+        ({"workers": 2, "cpus_per_worker": 4}, 16),
+        ({"workers": 2, "cpus_per_worker": 8}, 32),
+    ],
+)
+def test_a_worker_never_has_more_than_its_share_of_one_node(
+    tmp_path: Path, train: dict[str, Any], expected: int
+) -> None:
+    model = spec(tmp_path, {"cpus_per_worker": "auto", "workers": 1}).model("m")
+    own = model.model_copy(update={"train": model.train.model_copy(update=train)})
+    pool = Pool.model_validate({"name": "cpu", "nodes": "1..50", "cpus": 8, "memory": "32Gi"})
+    assert device_bytes(pool, own, train["workers"]) == expected * 2**30
