@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cluster import client
@@ -11,7 +12,7 @@ from cluster.connection import Connection
 from cluster.spec import Spec
 from cluster.spec.places import off_head
 from cluster.staging import stage
-from cluster.storage import encode_json
+from cluster.storage import MissingError, encode_json
 from jobs.runs import Run, owner
 
 
@@ -26,6 +27,30 @@ def record(run: Run, submission: str, cluster: str) -> bool:
     """Record a job by its submission id; False where it is known already."""
     content = {"submission": submission, "cluster": cluster, "time": time.time(), "owner": owner()}
     return run.storage.create(f"{run.path}/submissions/{submission}.json", encode_json(content))
+
+
+@dataclass(frozen=True)
+class End:
+    """How a job ended, by its own account."""
+
+    exit_code: int
+    reason: str = ""
+
+
+def record_end(run: Run, submission: str, end: End) -> None:
+    """Keep how a job ended, where nobody reads its exit code."""
+    run.storage.write_json(f"{run.path}/ends/{submission}.json", asdict(end))
+
+
+def last_end(run: Run) -> End | None:
+    """How the run's last job ended; None where it kept nothing of it: it runs, or was lost."""
+    known = submissions(run)
+    if not known:
+        return None
+    try:
+        return End(**run.storage.read_json(f"{run.path}/ends/{known[-1]['submission']}.json"))
+    except MissingError:
+        return None
 
 
 def under_way(connection: Connection, run: Run) -> str | None:

@@ -45,8 +45,9 @@ def rayjob(
     job = document["spec"]
     job["jobId"] = f"{run}-{attempt}"
     words = arguments or ("jobs.pretrain", SPEC_PATH, model)
-    job["entrypoint"] = shlex.join(("python", "-m", *words))
-    # The operator may start the cluster anew; restarts within it are Ray Train's.
+    job["entrypoint"] = shlex.join(("python", "-m", *words, "--apart"))
+    # The operator starts the cluster anew for a driver that was lost: of all other ends it hears
+    # that they are good (--apart). Restarts within a cluster are Ray Train's.
     job["backoffLimit"] = spec.model(model).train.restarts
     submitter = job["submitterPodTemplate"]
     submitter["metadata"]["labels"] = names.labels(spec) | labels

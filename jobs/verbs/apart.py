@@ -13,10 +13,10 @@ from cluster.kubernetes import apart
 from cluster.kubernetes.client import Kube, connect
 from cluster.kubernetes.rayjob import SPEC_PATH
 from cluster.parts import read_joined
-from cluster.request import INTERRUPTED, REFUSED, Request, WrongRequestError
+from cluster.request import DONE, INTERRUPTED, REFUSED, WRONG, Request, WrongRequestError
 from cluster.staging import SPEC_FILE
 from jobs.spending import check_budget
-from jobs.submissions import record, submissions
+from jobs.submissions import last_end, record, submissions
 from jobs.verbs.screen import Screen
 
 if TYPE_CHECKING:
@@ -71,15 +71,30 @@ def work_apart(
     except KeyboardInterrupt:
         request.say(f"\ndetached; {run.id} goes on. slipway stop {run.id} ends it")
         sys.exit(INTERRUPTED)
-    # a gate that says no ends the job with a code that the operator takes for a failure
-    refused = not state.succeeded and run.result() is not None
-    if not state.succeeded and not refused:
-        raise ValueError(
-            f"{run.id} failed: {state.message or 'no cause given'}; slipway logs {run.id} shows "
-            "all of its output, and the same command again resumes it"
+    end = last_end(run)
+    if end is None and not (state.succeeded and run.result()):
+        raise ValueError(f"{run.id} failed: {_cause(spec, state)}; {_way_on(run)}")
+    apart.end(kube, run.id)  # all that it told is in the storage
+    if end is not None and end.exit_code not in (DONE, REFUSED):
+        kind = WrongRequestError if end.exit_code == WRONG else ValueError
+        raise kind(f"{run.id} failed: {end.reason}; {_way_on(run)}")
+    return end.exit_code if end is not None else DONE
+
+
+def _cause(spec: Spec, state: apart.ApartState) -> str:
+    """Why a run ended whose driver kept nothing of it."""
+    if state.succeeded:
+        provider = spec.cluster.provider
+        assert provider.type == "kubernetes"
+        return (
+            "its driver ended before it could read the storage; "
+            f"kubectl -n {provider.namespace} logs job/{state.name} shows why"
         )
-    apart.end(kube, run.id)
-    return REFUSED if refused else 0
+    return state.message or "no cause given"
+
+
+def _way_on(run: Run) -> str:
+    return f"slipway logs {run.id} shows all of its output, and the same command again resumes it"
 
 
 def under_way_apart(spec: Spec, run: Run) -> apart.ApartState | None:

@@ -18,7 +18,7 @@ from cluster.storage import Storage, open_storage
 from jobs.bundles import Version, list_models, versions
 from jobs.runs import Run, joined_metrics, list_runs
 from jobs.spending import by_run, spent
-from jobs.submissions import submissions, under_way
+from jobs.submissions import last_end, submissions, under_way
 from jobs.usage import usages
 from jobs.verbs import comparison
 from jobs.verbs.apart import follow_apart, stop_apart, under_way_apart
@@ -72,6 +72,9 @@ def summary(entry: tuple[Run, bool]) -> dict[str, Any]:
     info, result = run.info(), run.result() or {}
     lines = joined_metrics(run)
     state = run.state(lambda attempt: alive)
+    end = last_end(run)
+    if state == "interrupted" and end is not None and end.exit_code:
+        state = "failed"
     return {
         "run": run.id,
         "model": info["model"],

@@ -15,7 +15,7 @@ from cluster.request import Request, WrongRequestError
 from cluster.storage import open_storage
 from jobs.forecast import Needs
 from jobs.runs import Run, list_runs
-from jobs.submissions import submissions
+from jobs.submissions import End, record_end, submissions
 from jobs.verbs import apart, records, stages
 from tests.manifests.fake_api import FakeApi, serving
 from tests.manifests.test_applying import kubeconfig
@@ -61,8 +61,15 @@ def storage_of(request: Request) -> Any:
     return open_storage(spec.cluster.storage, spec.name)
 
 
-def play(api: FakeApi, request: Request, phase: str, result: bool, message: str = "") -> None:
-    """What operator and driver do: a log, perhaps a result, and the RayJob's status."""
+def play(
+    api: FakeApi,
+    request: Request,
+    phase: str,
+    result: bool,
+    message: str = "",
+    end: End | None = None,
+) -> None:
+    """What operator and driver do: a log, perhaps a result and an end, and the RayJob's status."""
     deadline = time.monotonic() + 30
     while not (jobs := [k for k in api.objects if k[0] == "rayjobs"]):
         assert time.monotonic() < deadline
@@ -71,13 +78,15 @@ def play(api: FakeApi, request: Request, phase: str, result: bool, message: str 
     storage = storage_of(request)
     (run,) = [each for each in list_runs(storage) if each.info()["stage"] == "train"]
     assert job["spec"]["jobId"] == f"{run.id}-1"
-    assert job["spec"]["entrypoint"].endswith(f"tickets --until train --run {run.id}")
+    assert job["spec"]["entrypoint"].endswith(f"tickets --until train --run {run.id} --apart")
     job["status"] = {"jobDeploymentStatus": "Running"}
     with PartWriter(storage, f"{run.path}/logs/{run.id}-1.log") as log:
         log.append("| starting 2 training workers")
     if result:
         number = run.next_attempt({"resumes": None})
         run.finish({"metrics": {"loss": 1.0}}, number)
+    if end is not None:
+        record_end(run, f"{run.id}-1", end)
     succeeded = "SUCCEEDED" if phase == "Complete" else "FAILED"
     job["status"] = {"jobDeploymentStatus": phase, "jobStatus": succeeded, "message": message}
 
@@ -111,6 +120,33 @@ def test_what_failed_says_why(api, request_):
     with pytest.raises(ValueError, match=r"failed: no nodes within an hour; slipway logs"):
         train(request_)
     player.join()
+
+
+def test_a_gate_that_says_no_is_the_exit_code(api, request_):
+    player = playing(api, request_, "Complete", True, "", End(3, "tickets@1 does not become it"))
+    assert train(request_) == 3
+    player.join()
+    assert not any(kind == "rayjobs" for kind, _ in api.objects)
+
+
+@pytest.mark.parametrize(
+    ("end", "result", "message"),
+    [
+        (End(1, "a.txt is empty"), False, "failed: a.txt is empty; slipway logs tickets-train-"),
+        (End(1, "evaluation: out of memory"), True, "failed: evaluation: out of memory; "),
+        (End(2, "the budget is used up"), False, "failed: the budget is used up; "),
+        (None, False, "before it could read the storage; kubectl -n ml logs job/tickets-train-"),
+    ],
+)
+def test_what_its_driver_tells_is_told_here(api, request_, capfd, end, result, message):
+    player = playing(api, request_, "Complete", result, "Job finished successfully.", end)
+    with pytest.raises(ValueError, match=message) as caught:
+        train(request_)
+    player.join()
+    assert getattr(caught.value, "exit_code", 1) == (end.exit_code if end else 1)
+    records.runs(request_)
+    state = json.loads(capfd.readouterr().out)["runs"][0]["state"]
+    assert state == ("complete" if result else "failed" if end else "interrupted")
 
 
 def test_asked_again_it_is_attached_to_and_stop_ends_it(api, request_, capfd):
