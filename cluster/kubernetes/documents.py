@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cluster.documents import Document, read_document, read_documents
 from cluster.kubernetes import names
 from cluster.kubernetes.network import network_policy, services_policy
+from cluster.kubernetes.pods import fill_beside
 from cluster.kubernetes.raycluster import FILES, named, raycluster
 from cluster.kubernetes.rayjob import rayjob, run_spec
 from cluster.kubernetes.rayservice import rayservice
@@ -99,6 +100,7 @@ def redis(spec: Spec) -> list[Document]:
     template["metadata"] = {"labels": ours}
     secret = template["spec"]["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"]
     secret["name"] = names.redis(spec)
+    store["spec"]["template"] = fill_beside(template, spec)
     policy["spec"]["podSelector"] = {"matchLabels": ours}
     head = policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"]
     head[names.CLUSTER] = spec.name

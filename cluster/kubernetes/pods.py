@@ -16,6 +16,15 @@ from cluster.spec.clusters import POOL
 if TYPE_CHECKING:
     from cluster.spec import Spec
 
+# What of ``pod:`` says where a pod may run and as whom; the rest of it is for containers of Ray.
+ANY_POD = (
+    "imagePullSecrets",
+    "tolerations",
+    "nodeSelector",
+    "affinity",
+    "serviceAccountName",
+    "securityContext",
+)
 GIB = 2**30
 MIB = 2**20
 
@@ -38,6 +47,19 @@ def fill_pod(template: Document, spec: Spec, group: Group, extra: dict[str, str]
     pod |= placement(group, provider.platform)
     _fill_volumes(pod, container, spec, group)
     merged: Document = merge(template, provider.pod)
+    return merged
+
+
+def fill_beside(template: Document, spec: Spec) -> Document:
+    """A pod template beside those of Ray, with what of ``pod:`` it needs to be let in, too."""
+    provider = spec.cluster.provider
+    assert provider.type == "kubernetes"
+    said = provider.pod.get("spec", {})
+    section = {
+        "metadata": provider.pod.get("metadata", {}),
+        "spec": {key: said[key] for key in ANY_POD if key in said},
+    }
+    merged: Document = merge(template, section)
     return merged
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cluster.documents import Document, read_document
 from cluster.kubernetes import names
 from cluster.kubernetes.groups import Group, pool_groups
+from cluster.kubernetes.pods import fill_beside
 from cluster.kubernetes.raycluster import FILES, cluster_spec, named
 from cluster.plan import filled, workers_per_node
 
@@ -54,6 +55,7 @@ def rayjob(
     submitter["spec"]["containers"][0]["image"] = provider.image
     if provider.priority:
         submitter["spec"]["priorityClassName"] = provider.priority
+    job["submitterPodTemplate"] = fill_beside(submitter, spec)
     found = run_groups(spec, model, workers or spec.model(model).train.workers.max)
     job["rayClusterSpec"] = cluster_spec(spec, found, labels, autoscale=False)
     _mount_spec(job["rayClusterSpec"], names.run_map(run, attempt))

@@ -56,7 +56,8 @@ class Kubernetes(Section):
     gateway_class: str | None = None
     """Gateway class for incremental upgrades of the services."""
     pod: dict[str, Any] = Field(default_factory=dict)
-    """Merged into every pod that is rendered, for what is not foreseen here: metadata and spec."""
+    """Merged into every pod of Ray's, for what is not foreseen here: metadata and spec. Redis and
+    what submits a run's job take metadata, pull secrets, tolerations, selectors, account, user."""
 
 
 class Host(Section):

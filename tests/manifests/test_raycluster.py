@@ -10,6 +10,7 @@ import yaml
 from cluster.documents import read_documents
 from cluster.kubernetes.documents import documents
 from cluster.kubernetes.raycluster import FILES, raycluster
+from cluster.kubernetes.rayjob import rayjob
 
 POOLS = """
 pools:
@@ -184,6 +185,31 @@ def test_a_pod_section_is_merged_into_every_pod(spec_of, faults):
     gpu = pod_of(document["workerGroupSpecs"][0])
     assert {"key": "ours", "operator": "Exists"} in gpu["tolerations"]
     assert len(gpu["tolerations"]) == 4
+
+
+def test_what_lets_pods_in_reaches_redis_and_what_submits_a_run(spec_of, faults):
+    section = """pod: {metadata: {annotations: {a: b}}, spec: {
+      imagePullSecrets: [{name: reg}], tolerations: [{key: team, operator: Exists}],
+      nodeSelector: {team: a}, serviceAccountName: trainer, securityContext: {runAsUser: 7},
+      runtimeClassName: nvidia, volumes: [{name: own, emptyDir: {}}],
+      containers: [{name: ray, env: [{name: E, value: "1"}]}]}}"""
+    spec = spec_of("high_availability: redis" + POOLS, provider=section.replace("\n", " "))
+    job = rayjob(spec, "tickets", "tickets-train-7f3a")
+    (store,) = [each for each in documents(spec) if each["kind"] == "StatefulSet"]
+    assert faults([job, store]) == []
+    for template in (job["spec"]["submitterPodTemplate"], store["spec"]["template"]):
+        pod = template["spec"]
+        assert template["metadata"]["annotations"] == {"a": "b"}
+        assert template["metadata"]["labels"]
+        assert pod["imagePullSecrets"] == [{"name": "reg"}]
+        assert pod["tolerations"] == [{"key": "team", "operator": "Exists"}]
+        assert pod["nodeSelector"] == {"team": "a"}
+        assert pod["serviceAccountName"] == "trainer"
+        assert pod["securityContext"]["runAsUser"] == 7
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert "runtimeClassName" not in pod
+        assert [each["name"] for each in pod["containers"]] in (["submitter"], ["redis"])
+        assert "own" not in {each["name"] for each in pod.get("volumes", [])}
 
 
 def test_nothing_runs_on_the_head_unless_it_is_all_there_is(spec_of):
