@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cluster.spec import Spec
 
 KIND = "RayJob"
-ENDED = ("Complete", "Failed")
+ENDED = ("Complete", "Failed", "ValidationFailed")
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,9 @@ def test_a_run_has_a_cluster_of_its_own_which_ends_with_it(api, request_, capfd)
     assert not any("spec" in name for kind, name in api.objects if kind == "configmaps")
 
 
-def test_what_failed_says_why(api, request_):
-    player = playing(api, request_, "Failed", False, "no nodes within an hour")
+@pytest.mark.parametrize("phase", ["Failed", "ValidationFailed"])
+def test_what_failed_or_was_refused_says_why(api, request_, phase):
+    player = playing(api, request_, phase, False, "no nodes within an hour")
     with pytest.raises(ValueError, match=r"failed: no nodes within an hour; slipway logs"):
         train(request_)
     player.join()
