@@ -187,6 +187,27 @@ def test_a_pod_section_is_merged_into_every_pod(spec_of, faults):
     assert len(gpu["tolerations"]) == 4
 
 
+def test_another_source_or_value_takes_the_place_of_the_rendered_one(spec_of, faults):
+    section = """pod: {spec: {volumes: [{name: scratch, hostPath: {path: /mnt}},
+      {name: shared-memory, emptyDir: {sizeLimit: 1Gi}}],
+      containers: [{name: ray, livenessProbe: {exec: {command: ["true"]}, periodSeconds: 9}, env: [
+      {name: DS_ACCELERATOR, valueFrom: {secretKeyRef: {name: x, key: y}}},
+      {name: T, value: plain}]}]}}"""
+    spec = spec_of("env: {T: {secret: hf}}" + POOLS, provider=section.replace("\n", " "))
+    document = raycluster(spec)
+    assert faults([document]) == []
+    pod = pod_of(workers(document)["cpu"])
+    volumes = {each.pop("name"): each for each in pod["volumes"]}
+    assert volumes["scratch"] == {"hostPath": {"path": "/mnt"}}
+    assert volumes["shared-memory"] == {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}
+    variables = {each.pop("name"): each for each in pod["containers"][0]["env"]}
+    assert variables["DS_ACCELERATOR"] == {"valueFrom": {"secretKeyRef": {"name": "x", "key": "y"}}}
+    assert variables["T"] == {"value": "plain"}
+    probe = pod["containers"][0]["livenessProbe"]
+    assert "httpGet" not in probe
+    assert (probe["periodSeconds"], probe["failureThreshold"]) == (9, 120)
+
+
 def test_what_lets_pods_in_reaches_redis_and_what_submits_a_run(spec_of, faults):
     section = """pod: {metadata: {annotations: {a: b}}, spec: {
       imagePullSecrets: [{name: reg}], tolerations: [{key: team, operator: Exists}],
