@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from cluster.spec.clusters import ClusterSpec, Pool
 from cluster.spec.document import Spec
@@ -20,6 +21,8 @@ KUBERAYS = (
     "REDIS_USERNAME",
     "RAY_enable_autoscaler_v2",
 )
+# What is mounted under these names is filled in after pod: was merged.
+OWN_VOLUMES = ("spec", "secrets")
 # Kueue puts a head and its worker groups into one workload, of 8 parts at most.
 MOST_GROUPS = 7
 
@@ -129,16 +132,47 @@ def _pod(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
         if not isinstance(provider.pod.get(key, {}), dict):
             yield "must be a map", (*path, key)
             return
-    pod = provider.pod.get("spec", {})
+    metadata, pod = provider.pod.get("metadata", {}), provider.pod.get("spec", {})
+    if not isinstance(metadata.get("labels", {}), dict):
+        yield "must be a map; ours cannot be taken away", (*path, "metadata", "labels")
     if pod.get("restartPolicy", "Never") != "Never":
         message = "must be Never: the autoscaler replaces pods that end"
         yield message, (*path, "spec", "restartPolicy")
-    containers = pod.get("containers", [])
-    if not isinstance(containers, list) or not all(
-        isinstance(each, dict) and isinstance(each.get("name"), str) for each in containers
-    ):
+    if not _are_keyed(pod.get("containers", []), "name"):
         message = "must be a list of containers with a name; Ray's is called ray"
         yield message, (*path, "spec", "containers")
+        return
+    yield from _volumes(pod, (*path, "spec", "volumes"))
+    for at, container in enumerate(pod.get("containers", [])):
+        if container["name"] == "ray":
+            yield from _container(container, (*path, "spec", "containers", at))
+
+
+def _volumes(pod: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Finding]:
+    volumes = pod.get("volumes", [])
+    if not _are_keyed(volumes, "name"):
+        yield "must be a list of volumes with a name; ours cannot be taken away", path
+        return
+    for at, volume in enumerate(volumes):
+        if volume["name"] in OWN_VOLUMES:
+            message = f'"{volume["name"]}" is the name of a volume of ours; choose another'
+            yield message, (*path, at, "name")
+
+
+def _container(container: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Finding]:
+    """Lists that ours are merged with or added to, later on."""
+    if not isinstance(container.get("image", ""), str):
+        yield "must be an image; leave it away, and it is provider.image", (*path, "image")
+    for key, by in (("env", "name"), ("volumeMounts", "mountPath"), ("ports", "containerPort")):
+        if not _are_keyed(container.get(key, []), by):
+            yield f"must be a list of maps with {by}; ours cannot be taken away", (*path, key)
+
+
+def _are_keyed(value: object, by: str) -> bool:
+    """Whether it is a list of maps that all have the key ``by``."""
+    return isinstance(value, list) and all(
+        isinstance(each, dict) and isinstance(each.get(by), str | int) for each in value
+    )
 
 
 def _environment(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
