@@ -5,6 +5,7 @@ Nothing is asked of a cloud. A cluster on Kubernetes is priced where its platfor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,30 @@ class Price:
         own = self.spot if self.is_spot and self.spot is not None else self.on_demand
         assert own is not None
         return own
+
+
+@dataclass(frozen=True)
+class Hourly:
+    """What pools cost an hour: (least, most) by currency, and the pools that nobody prices."""
+
+    costs: dict[str, tuple[float, float]]
+    unknown: tuple[str, ...]
+
+
+def hourly(spec: Spec, pools: Iterable[Pool], held: bool = False) -> Hourly:
+    """What pools cost an hour at their least and at their most, which is both where it is held."""
+    costs: dict[str, tuple[float, float]] = {}
+    unknown = []
+    for pool in pools:
+        price = price_of(spec, pool)
+        if price is None:
+            unknown.append(pool.name)
+            continue
+        least, most = costs.get(price.currency, (0.0, 0.0))
+        fewest = pool.nodes.max if held else pool.nodes.min
+        least, most = least + fewest * price.per_hour, most + pool.nodes.max * price.per_hour
+        costs[price.currency] = least, most
+    return Hourly(costs, tuple(unknown))
 
 
 def price_of(spec: Spec, pool: Pool) -> Price | None:

@@ -101,7 +101,9 @@ def stop(request: Request, name: str) -> int:
 
 
 def _stop_rayservice(request: Request, spec: Spec, name: str) -> int:
-    if name not in spec.models or not stop_rayservice(spec, name, services.token_file(spec)):
+    if name not in spec.models or not stop_rayservice(
+        request, spec, name, services.token_file(spec)
+    ):
         return _not_served(request, spec, name)
     request.answer(
         {"service": name, "status": "stopped"}, f"{name} is no longer served; its versions stay"

@@ -12,6 +12,8 @@ CLUSTER = "slipway/cluster"
 RUN = "slipway/run"
 ROLE = "slipway/role"
 STORAGE = "slipway/storage"
+# What a node of each pool costs: of what is applied, so that a rise is asked about.
+PRICES = "slipway/prices"
 SERVICES = "services"
 # On what holds the head's state: Redis' StatefulSet, pods and volume.
 STATE = "slipway/redis"

@@ -11,6 +11,7 @@ from cluster.code import ROOT
 from cluster.documents import Document, read_document
 from cluster.kubernetes import names
 from cluster.kubernetes.groups import HEAD_CPUS, HEAD_MEMORY, Group, groups
+from cluster.kubernetes.growth import prices
 from cluster.kubernetes.pods import fill_pod
 from cluster.spec.clusters import POOL
 
@@ -27,7 +28,10 @@ def raycluster(spec: Spec) -> Document:
     document = read_document(FILES / "raycluster.yaml")
     document["metadata"] = named(spec, spec.name)
     # `up` refuses to change a cluster of this name that belongs to another storage
-    document["metadata"]["annotations"] = {names.STORAGE: spec.cluster.storage.url}
+    document["metadata"]["annotations"] = {
+        names.STORAGE: spec.cluster.storage.url,
+        **prices(spec, spec.cluster.pools),
+    }
     document["spec"] = cluster_spec(spec, groups(spec))
     return document
 

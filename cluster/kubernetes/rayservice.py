@@ -9,6 +9,7 @@ from cluster.documents import Document, read_document, write_documents
 from cluster.kubernetes import names
 from cluster.kubernetes.environment import SECRETS, secret_source, services_tokens
 from cluster.kubernetes.groups import Group, pool_groups
+from cluster.kubernetes.growth import prices
 from cluster.kubernetes.pods import mount_secrets
 from cluster.kubernetes.raycluster import FILES, cluster_spec, named
 from cluster.proxy import pod_environment
@@ -26,6 +27,7 @@ def rayservice(spec: Spec, applications: Sequence[Document]) -> Document:
     """
     document = read_document(FILES / "rayservice.yaml")
     document["metadata"] |= named(spec, names.services(spec))
+    document["metadata"]["annotations"] |= prices(spec, serving_pools(spec.cluster, spec.models))
     service = document["spec"]
     service["serveConfigV2"] = write_documents([serve_config(spec, applications)])
     service["upgradeStrategy"] = _upgrade(spec)

@@ -9,6 +9,8 @@ from cluster.kubernetes import applying, names
 from cluster.kubernetes.applying import READY
 from cluster.kubernetes.attaching import connection_to
 from cluster.kubernetes.client import Kube, connect
+from cluster.kubernetes.growth import bill, grows
+from cluster.kubernetes.raycluster import raycluster
 from cluster.request import Request, WrongRequestError
 from cluster.verbs import check_idle
 
@@ -21,8 +23,11 @@ def up(request: Request, spec: Spec) -> None:
     provider = spec.cluster.provider
     assert provider.type == "kubernetes"
     kube = connect(provider)
-    if kube.get("RayCluster", spec.name) is None:
-        request.confirm(f"start {spec.name} in namespace {provider.namespace}: {sizes(spec)}?")
+    there = kube.get("RayCluster", spec.name)
+    if grows(there, raycluster(spec)):
+        asked = f"{spec.name} in namespace {provider.namespace}"
+        costs = bill(spec, spec.cluster.pools)
+        request.confirm(f"start {asked}: {costs}?" if there is None else f"{asked} grows: {costs}?")
     # --timeout rings for the whole command; what it waits for has been said by then
     applied = applying.up(spec, kube, request.say)
     known = "was up already; nothing changed"
@@ -50,16 +55,6 @@ def down(request: Request, spec: Spec) -> None:
     ended = applying.down(spec, kube, request.say)
     text = f"{spec.name} is down: {', '.join(ended)}; storage stays"
     request.answer({"ended": ended}, text if ended else f"{spec.name} was not up; nothing to end")
-
-
-def sizes(spec: Spec) -> str:
-    """The nodes that a cluster may take, in words."""
-    pools = [
-        f"{pool.nodes} nodes of {pool.name}"
-        + (f" ({' or '.join(map(str, pool.accelerators))})" if pool.accelerators else "")
-        for pool in spec.cluster.pools
-    ]
-    return ", ".join(["a head", *pools])
 
 
 def _check_unused(spec: Spec, kube: Kube) -> None:

@@ -53,7 +53,7 @@ def test_a_member_may_do_all_that_slipway_does(api, spec, tokens, tmp_path, monk
         connect(spec)
         assert services.ask(spec, "/status")
     deploy_rayservice(request, spec, ["tickets"], tokens)
-    assert stop_rayservice(spec, "tickets", tokens)
+    assert stop_rayservice(request, spec, "tickets", tokens)
     deploy_rayservice(request, spec, ["tickets"], tokens)
     assert apart.under_way(kube, "run") is None
     assert apart.why(kube, "run") == []

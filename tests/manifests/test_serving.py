@@ -72,7 +72,7 @@ def applications(api):
 
 
 def test_services_come_up_beside_each_other_and_end_one_by_one(api, spec, tokens, capsys):
-    request = Request()
+    request = Request(yes=True)
     operate(api, {"front": "RUNNING", "a": "RUNNING"})
     way = deploy_rayservice(request, spec, ["a"], tokens)
     assert way == "kubectl -n ml port-forward service/acme-serve-serve-svc 8000:8000"
@@ -84,17 +84,17 @@ def test_services_come_up_beside_each_other_and_end_one_by_one(api, spec, tokens
     deploy_rayservice(Request(detach=True), spec, ["b"], tokens)
     assert api.objects["secrets", "acme-tokens"]["data"]["value"] == secret
     assert applications(api) == ["front", "b", "a"]
-    assert stop_rayservice(spec, "a", tokens)
+    assert stop_rayservice(Request(), spec, "a", tokens)
     assert applications(api) == ["front", "b"]
-    assert not stop_rayservice(spec, "a", tokens)
-    assert stop_rayservice(spec, "b", tokens)
+    assert not stop_rayservice(Request(), spec, "a", tokens)
+    assert stop_rayservice(Request(), spec, "b", tokens)
     assert ("rayservices", "acme-serve") not in api.objects
 
 
 def test_what_does_not_come_up_says_why(api, spec, tokens):
     operate(api, {"front": "RUNNING", "a": "DEPLOY_FAILED"})
     with pytest.raises(ClusterError, match="a did not come up: no such version"):
-        deploy_rayservice(Request(), spec, ["a"], tokens)
+        deploy_rayservice(Request(yes=True), spec, ["a"], tokens)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_does_not_come_up_says_why(api, spec, tokens):
     ],
 )
 def test_one_that_serves_nobody_and_is_stuck_is_made_anew(api, spec, tokens, status, anew):
-    deploy_rayservice(Request(detach=True), spec, ["a"], tokens)
+    deploy_rayservice(Request(yes=True, detach=True), spec, ["a"], tokens)
     there = api.objects["rayservices", "acme-serve"]
     there["metadata"]["generation"] = 2
     there["status"] = {"observedGeneration": status["observedGeneration"]}
@@ -137,6 +137,6 @@ def test_the_error_of_a_deployment_is_the_cause():
 
 
 def test_tokens_are_in_no_document_but_their_secret(api, spec, tokens):
-    deploy_rayservice(Request(detach=True), spec, ["a"], tokens)
+    deploy_rayservice(Request(yes=True, detach=True), spec, ["a"], tokens)
     others = [each for (kind, _), each in api.objects.items() if kind != "secrets"]
     assert "hush" not in str(others)
