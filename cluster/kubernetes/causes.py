@@ -47,6 +47,18 @@ TABLE: tuple[tuple[str, str, str], ...] = (
         "write {secret: NAME/KEY} for a key that it has, or add the key",
     ),
     (
+        r"no PriorityClass with name (?P<name>[\w.-]+) was found",
+        "there is no PriorityClass %(name)s",
+        "name another in cluster.provider.priority (kubectl get priorityclasses), or its "
+        "administrator makes them: kubectl apply -f k8s/shared/priorities.yaml",
+    ),
+    (
+        r'serviceaccount "(?P<name>[^"]+)" not found',
+        "there is no ServiceAccount %(name)s in the namespace",
+        "kubectl get serviceaccounts; cluster.provider.pod: {spec: {serviceAccountName: NAME}} "
+        "names it",
+    ),
+    (
         r'configmap "(?P<name>[^"]+)" not found',
         "the ConfigMap %(name)s is missing",
         "slipway up makes it again",
@@ -65,6 +77,12 @@ TABLE: tuple[tuple[str, str, str], ...] = (
         r"InvalidImageName|couldn't parse image",
         "the image's name is not valid",
         "check cluster.provider.image",
+    ),
+    (
+        r"ErrImageNeverPull",
+        "the image is not on the node, and may not be pulled",
+        "put it there (kind load docker-image IMAGE, minikube image load IMAGE), or leave "
+        "imagePullPolicy: Never away in cluster.provider.pod",
     ),
     (
         r"ErrImagePull|ImagePullBackOff|Failed to pull image|Back-off pulling image",
@@ -147,6 +165,11 @@ TABLE: tuple[tuple[str, str, str], ...] = (
         r"OOMKilled",
         "it was ended for using more memory than it asked for",
         "raise the pool's memory, or make train.micro_batch smaller",
+    ),
+    (
+        r"CrashLoopBackOff",
+        "a container of it ends again and again",
+        "kubectl logs POD --all-containers --previous has its last words",
     ),
     (
         r"[Ss]pec is invalid|InvalidRayClusterSpec|InvalidRayClusterMetadata",

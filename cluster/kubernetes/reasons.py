@@ -75,7 +75,8 @@ def _of_pod(pod: Document, events: Sequence[Document]) -> Iterator[Reason]:
 def _of_cluster(cluster: Document, events: Sequence[Document]) -> Iterator[Reason]:
     name, status = cluster["metadata"]["name"], cluster.get("status") or {}
     conditions = status.get("conditions") or []
-    said = [*_refused(conditions), str(status.get("reason") or "")]
+    refused = list(_refused(conditions))
+    said = [*refused, str(status.get("reason") or "")]
     if not conditions:  # of pods that were refused they say whether it is over; events do not
         said = [*_messages(events, "RayCluster", name), *said]
     for message in filter(None, said):
@@ -83,6 +84,10 @@ def _of_cluster(cluster: Document, events: Sequence[Document]) -> Iterator[Reaso
         if words:
             yield Reason(name, *words)
             return
+    if refused:
+        space = cluster["metadata"].get("namespace")
+        of = f"kubectl {f'-n {space} ' if space else ''}describe raycluster {name}"
+        yield Reason(name, refused[0][:200], f"{of} has the rest")
     if not status and not said[:-1] and _age_s(cluster) > LOOKED_AT_S:
         yield Reason(
             name,
@@ -102,7 +107,8 @@ def _refused(conditions: Iterable[Document]) -> Iterator[str]:
     """Why the operator could not make or end a pod, while it cannot."""
     for condition in conditions:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            yield str(condition.get("message", ""))
+            # the operator's own word and what it was told stand on lines of their own
+            yield " ".join(str(condition.get("message") or condition.get("reason", "")).split())
 
 
 def _of_workloads(workloads: Iterable[Document]) -> Iterator[Reason]:
@@ -116,7 +122,8 @@ def _of_workloads(workloads: Iterable[Document]) -> Iterator[Reason]:
 
 def _container_messages(status: Document) -> Iterator[str]:
     for each in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
-        for state in (each.get("state", {}), each.get("lastState", {})):
+        # what ended it last is the cause of a back-off now
+        for state in (each.get("lastState", {}), each.get("state", {})):
             for kind in ("waiting", "terminated"):
                 inside: Any = state.get(kind)
                 if inside and inside.get("reason") not in ("ContainerCreating", "PodInitializing"):

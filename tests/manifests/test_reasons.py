@@ -37,6 +37,23 @@ SAID = [
     ),
     ("ImagePullBackOff: Back-off pulling image", "the image cannot be pulled"),
     (
+        'ErrImageNeverPull: Container image "x:1" is not present with pull policy of Never',
+        "not on the node",
+    ),
+    (
+        "CrashLoopBackOff: back-off 40s restarting failed container=autoscaler pod=acme-head_ml(1)",
+        "ends again and again",
+    ),
+    (
+        'pods "acme-head-x" is forbidden: no PriorityClass with name slipway-run was found',
+        "no PriorityClass slipway-run",
+    ),
+    (
+        'pods "acme-head-x" is forbidden: error looking up service account ml/slipwy: '
+        'serviceaccount "slipwy" not found',
+        "no ServiceAccount slipwy",
+    ),
+    (
         "0/5 nodes are available: 3 Insufficient nvidia.com/gpu, 2 node(s) had untolerated taint "
         "{node-role.kubernetes.io/control-plane: }. preemption: 0/5 nodes are available",
         "no node has that many accelerators",
@@ -181,6 +198,26 @@ def test_quota_is_no_reason_once_the_operator_could_make_the_pod():
     assert "the quota slipway" in reason.cause
     condition["status"] = "False"
     assert reasons([], events, [cluster]) == []
+
+
+def test_a_refusal_that_nobody_foresaw_is_shown_in_its_own_words():
+    said = f"FailedCreateHeadPod\nspec.volumes[1].hostPath: Forbidden: may not {'x' * 200}"
+    condition = {"type": "ReplicaFailure", "status": "True", "message": said}
+    metadata = {"name": "acme", "namespace": "ml"}
+    (reason,) = reasons([], [], [{"metadata": metadata, "status": {"conditions": [condition]}}])
+    assert str(reason).startswith("acme: FailedCreateHeadPod spec.volumes[1].hostPath: Forbidden")
+    assert len(reason.cause) == 200
+    assert reason.remedy.startswith("kubectl -n ml describe raycluster acme")
+
+
+def test_what_ended_a_container_is_said_while_it_backs_off():
+    states = {
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+        "lastState": {"terminated": {"reason": "OOMKilled"}},
+    }
+    running = {"phase": "Running", "containerStatuses": [states]}
+    (reason,) = reasons([{"metadata": {"name": "w"}, "status": running}], [])
+    assert "more memory" in reason.cause
 
 
 def test_kueue_says_why_it_does_not_admit():
