@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.connection import ClusterError
 from cluster.documents import Document
+from cluster.kubernetes.kubeconfig import client_of
 from cluster.kubernetes.refusals import INSTALL, refusal
-from cluster.spec.problems import did_you_mean
 
 if TYPE_CHECKING:
     from cluster.spec.providers import Kubernetes
@@ -35,12 +35,12 @@ class Kube:
     """One namespace of one cluster. Every method raises ClusterError with cause and remedy."""
 
     def __init__(self, api: Any, namespace: str) -> None:
-        from kubernetes.dynamic import DynamicClient
+        from cluster.kubernetes.bounded import BoundedClient
 
         self.namespace = namespace
         self._api = api
         with _explained(namespace):
-            self._dynamic = DynamicClient(api, cache_file=NO_FILE)
+            self._dynamic = BoundedClient(api, cache_file=NO_FILE)
 
     def apply(self, document: Document) -> bool:
         """Server-side apply; returns whether anything changed."""
@@ -203,23 +203,7 @@ class Kube:
 
 def connect(provider: Kubernetes) -> Kube:
     """The cluster of the kubeconfig's context. Raises ClusterError."""
-    from kubernetes import config
-
-    try:
-        contexts, current = config.list_kube_config_contexts()
-        known = [each["name"] for each in contexts]
-        wanted = provider.context or (current or {}).get("name")
-        if wanted not in known:
-            hint = did_you_mean(str(wanted), known)
-            raise ClusterError(f'the kubeconfig has no context "{wanted}"{hint}')
-        api = config.new_client_from_config(context=wanted, persist_config=False)
-    except (config.ConfigException, OSError) as error:
-        raise ClusterError(
-            f"no kubeconfig that can be used ({_first_line(error)}); set KUBECONFIG, or log in: "
-            "aws eks update-kubeconfig, gcloud container clusters get-credentials, "
-            "az aks get-credentials"
-        ) from None
-    return Kube(api, provider.namespace)
+    return Kube(client_of(provider.context), provider.namespace)
 
 
 class _All(set[str]):

@@ -204,21 +204,6 @@ def test_one_may_work_without_reading_secrets(api, spec):
     assert up(spec, connect(spec.cluster.provider), print).changed
 
 
-def test_kubeconfigs_that_cannot_be_used(api, spec, tmp_path, monkeypatch):
-    place = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
-    provider = spec.cluster.provider
-    with pytest.raises(ClusterError, match='no context "prood"; did you mean "prod"'):
-        connect(provider.model_copy(update={"context": "prood"}))
-    monkeypatch.setattr(place, str(tmp_path / "none"))
-    with pytest.raises(ClusterError, match="no kubeconfig that can be used"):
-        connect(provider)
-    path = tmp_path / "dead"
-    path.write_text(yaml.safe_dump(kubeconfig("http://127.0.0.1:9")))
-    monkeypatch.setattr(place, str(path))
-    with pytest.raises(ClusterError, match="does not answer"):
-        connect(provider)
-
-
 def test_secrets_are_never_printed(api, spec, capsys):
     up(spec, connect(spec.cluster.provider), print)
     encoded = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
