@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from cluster.documents import Document, read_document, read_documents
 from cluster.kubernetes import names
+from cluster.kubernetes.groups import groups
 from cluster.kubernetes.network import network_policy, services_policy
+from cluster.kubernetes.nodes import notes
 from cluster.kubernetes.pods import fill_beside
 from cluster.kubernetes.raycluster import FILES, named, raycluster
 from cluster.kubernetes.rayjob import rayjob, run_spec
@@ -42,7 +44,7 @@ def warnings(spec: Spec) -> list[str]:
     """What a person should know of the rendered documents before they are applied."""
     provider = spec.cluster.provider
     assert provider.type == "kubernetes"
-    found = []
+    found = [line for group in groups(spec) for line in notes(group, provider.platform)]
     if provider.queue and spec.cluster.pools:
         nodes = sum(pool.nodes.max for pool in spec.cluster.pools)
         found.append(

@@ -37,6 +37,7 @@ def placement(group: Group, platform: str) -> dict[str, Any]:
     if tolerations:
         found["tolerations"] = tolerations
     terms = _terms(group, platform, group.accelerators)
+    assert terms or not group.spot, "the spec's checks refuse it: it would run on demand"
     if terms:
         required = {"nodeSelectorTerms": [{"matchExpressions": each} for each in terms]}
         affinity = {"requiredDuringSchedulingIgnoredDuringExecution": required}
@@ -45,6 +46,28 @@ def placement(group: Group, platform: str) -> dict[str, Any]:
             affinity["preferredDuringSchedulingIgnoredDuringExecution"] = preferred  # type: ignore[assignment]
         found["affinity"] = {"nodeAffinity": affinity}
     return found
+
+
+def has_spot(platform: str, accelerator: Accelerator) -> bool:
+    """Whether anything tells a platform's spot nodes with these accelerators from other nodes."""
+    group = Group("", "", 1, 0, accelerators=(accelerator,), spot=True)
+    return bool(_terms(group, platform, (accelerator,)))
+
+
+def notes(group: Group, platform: str) -> Iterator[str]:
+    """Where a named platform has the accelerators otherwise than they are asked for."""
+    for each in group.accelerators if platform != "any" and not group.instance else ():
+        if _device(platform, group, (each,)) is None:
+            yield (
+                f"we know no nodes of {platform} with {each}: pods of {group.pool} wait for nodes "
+                f"with the label {_product_label(group)}; the pool's instance: names another"
+            )
+        elif platform in CLOUDS and not _machines(CLOUDS[platform], each, exactly=True):
+            found = " or ".join(_machines(CLOUDS[platform], each))
+            yield (
+                f"no machine of {platform} has just {each}: pods of {group.pool} run on {found}, "
+                "which has more and is paid for as a whole"
+            )
 
 
 def _terms(group: Group, platform: str, accelerators: tuple[Accelerator, ...]) -> list[Expressions]:
@@ -79,16 +102,17 @@ def _device(
     values = {
         "plain": lambda: [product for _, kind in known for product in kind.products],
         "gke": lambda: [name for _, kind in known for name in kind.gke],
-    }.get(platform, lambda: list(_machines(CLOUDS[platform], known)))()
+    }.get(platform, lambda: [m for each, _ in known for m in _machines(CLOUDS[platform], each)])()
     key = {"plain": _product_label(group), "gke": "cloud.google.com/gke-accelerator"}
     return [_is(key.get(platform, INSTANCE), *values)] if values else None
 
 
-def _machines(cloud: str, known: list[tuple[Accelerator, Kind]]) -> Iterator[str]:
-    for accelerator, kind in known:
-        for machine in kind.machines.get(cloud, ()):
-            if machine.accelerators == accelerator.count:
-                yield machine.name
+def _machines(cloud: str, accelerator: Accelerator, exactly: bool = False) -> list[str]:
+    """The cloud's machines with just so many; where there are none, those with more."""
+    there = kinds()[accelerator.name].machines.get(cloud, ())
+    same = [each.name for each in there if each.accelerators == accelerator.count]
+    more = [each.name for each in there if each.accelerators > accelerator.count]
+    return same or ([] if exactly else more)
 
 
 def _karpenter(known: list[tuple[Accelerator, Kind]]) -> Expressions | None:

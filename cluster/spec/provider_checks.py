@@ -31,7 +31,16 @@ def check_provider(spec: Spec) -> Iterator[Finding]:
     """Everything wrong with the provider, the pools on it, and what it makes of names."""
     cluster, provider = spec.cluster, spec.cluster.provider
     if isinstance(provider, Kubernetes):
-        for each in (_names, _groups, _kubernetes, _queue, _pod, _environment, _secrets):
+        for each in (
+            _names,
+            _groups,
+            _kubernetes,
+            _spot,
+            _queue,
+            _pod,
+            _environment,
+            _secrets,
+        ):
             yield from each(spec, provider)
     if isinstance(provider, AWS | GCP | Azure):
         yield from _zones(provider)
@@ -100,6 +109,22 @@ def _kubernetes(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
             "in 1.7; use redis",
             ("cluster", "high_availability"),
         )
+
+
+def _spot(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
+    """Without a label to ask for, a pod would run on any node, and not on spot capacity."""
+    from cluster.kubernetes.nodes import has_spot
+    from cluster.machines import kinds
+
+    for at, pool in enumerate(spec.cluster.pools):
+        for each in pool.accelerators if pool.spot and not pool.instance else ():
+            if each.name in kinds() and not has_spot(provider.platform, each):
+                yield (
+                    f"we know no spot nodes of platform {provider.platform} with {each}: it would "
+                    "run on others; name the machine by instance:, other accelerators, or "
+                    "spot: false",
+                    ("cluster", "pools", at, "accelerators"),
+                )
 
 
 def _queue(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:

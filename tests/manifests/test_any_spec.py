@@ -152,6 +152,26 @@ def test_names_that_kubernetes_refuses_are_refused_here(spec_of, name):
         ("", "env: {'a b': x}", "is not a name of a variable"),
         ("", "pools: [{name: p, accelerators: H1000:8}]", 'did you mean "H100"?'),
         (
+            "platform: gke",
+            "pools: [{name: p, accelerators: [L4:4, A10G:4], spot: true}]",
+            "no spot nodes of platform gke with A10G:4",
+        ),
+        (
+            "platform: gke",
+            "pools: [{name: p, accelerators: [MI300X:8, H100:8], spot: true}]",
+            "no spot nodes of platform gke with MI300X:8",
+        ),
+        (
+            "platform: eks",
+            "pools: [{name: p, accelerators: T4:8, spot: true}]",
+            "no spot nodes of platform eks with T4:8",
+        ),
+        (
+            "",
+            "pools: [{name: p, accelerators: MI300X:16, spot: true}]",
+            "no spot nodes of platform any with MI300X:16",
+        ),
+        (
             "",
             "pools: [{name: a-l4-1, cpus: 1}, {name: a, accelerators: [L4:1, L4:4]}]",
             "is the name of another pool's group",

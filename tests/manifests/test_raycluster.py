@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cluster.documents import read_documents
-from cluster.kubernetes.documents import documents
+from cluster.kubernetes.documents import documents, warnings
 from cluster.kubernetes.raycluster import FILES, raycluster
 from cluster.kubernetes.rayjob import rayjob
 
@@ -80,6 +80,35 @@ def test_a_named_platform_gives_its_own_labels_only(spec_of):
     pod = pod_of(workers(raycluster(spec_of(POOLS, provider="platform: gke")))["gpu"])
     assert "karpenter" not in str(pod)
     assert "eks" not in str(pod)
+
+
+def required_of(pod):
+    affinity = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    return [
+        {each["key"]: each["values"] for each in term["matchExpressions"]}
+        for term in affinity["nodeSelectorTerms"]
+    ]
+
+
+def test_a_number_that_no_machine_has_runs_on_one_with_more(spec_of):
+    pools = "pools: [{name: gpu, nodes: 0..4, accelerators: T4:3, spot: true}]"
+    spec = spec_of(pools, provider="platform: eks")
+    assert required_of(pod_of(workers(raycluster(spec))["gpu"])) == [
+        {
+            "node.kubernetes.io/instance-type": ["g4dn.12xlarge"],
+            "eks.amazonaws.com/capacityType": ["SPOT"],
+        }
+    ]
+    assert "pods of gpu run on g4dn.12xlarge, which has more" in warnings(spec)[0]
+
+
+def test_nodes_that_a_platform_does_not_tell_are_warned_of(spec_of):
+    pools = "pools: [{name: gpu, nodes: 0..4, accelerators: A10G:4}]"
+    spec = spec_of(pools, provider="platform: gke")
+    terms = required_of(pod_of(workers(raycluster(spec))["gpu"]))
+    assert terms == [{"nvidia.com/gpu.product": ["NVIDIA-A10G"]}]
+    assert "we know no nodes of gke with A10G:4" in warnings(spec)[0]
+    assert not warnings(spec_of(pools, provider="platform: eks"))
 
 
 def test_alternatives_are_preferred_in_order(spec_of):
