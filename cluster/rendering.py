@@ -30,6 +30,15 @@ def rendered(spec: Spec) -> list[Document]:
     )
 
 
+def notes(spec: Spec) -> list[str]:
+    """What a person should know before it is applied."""
+    if spec.cluster.provider.type != "kubernetes":
+        return []
+    from cluster.kubernetes.documents import warnings
+
+    return warnings(spec)
+
+
 def rendered_run(spec: Spec, model: str) -> list[Document]:
     """What a run with a cluster of its own applies; its id stands as MODEL-train-0000.
 

@@ -128,8 +128,10 @@ def render(request: Request, spec: bool, run: str | None = None) -> None:
         request.answer(loaded.model_dump(mode="json", by_alias=True), text.rstrip("\n"))
         return
     from cluster.documents import write_documents
-    from cluster.rendering import rendered, rendered_run
+    from cluster.rendering import notes, rendered, rendered_run
 
+    for line in notes(loaded):
+        print(f"note: {line}", file=sys.stderr)
     documents = rendered(loaded) if run is None else rendered_run(loaded, run)
     request.answer({"documents": documents}, write_documents(documents).rstrip("\n"))
 

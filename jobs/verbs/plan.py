@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cluster.local_storage import LocalStorage
+from cluster.rendering import notes
 from cluster.request import Request
 from cluster.spec import ModelSpec, Spec
 from cluster.storage import Storage, StorageError, open_storage
@@ -53,6 +54,8 @@ def plan(request: Request, instead: Instead | None = None) -> None:
     On paper too: with a storage that cannot be reached yet, as if nothing were done.
     """
     spec = request.spec()
+    for line in notes(spec):
+        request.say(f"note: {line}")
     with _reached(request, spec) as storage:
         request.answer(_planned(request, spec, storage, instead))
 

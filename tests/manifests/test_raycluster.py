@@ -298,3 +298,17 @@ def test_what_is_printed_reads_back_as_it_was(spec_of, tmp_path):
     Path(tmp_path / "x.yaml").write_text(text)
     assert yaml.safe_load(text) == {"words": words}
     assert read_documents(tmp_path / "x.yaml") == [{"words": words}]
+
+
+def test_render_and_plan_print_the_notes_of_up(spec_of, tmp_path, capsys):
+    from cluster import verbs
+    from cluster.request import Request
+    from jobs.verbs.plan import plan
+
+    spec_of("pools: [{name: gpu, accelerators: A10G:4}]", provider="platform: gke")
+    verbs.render(Request(tmp_path / "cluster.yaml"), spec=False)
+    printed = capsys.readouterr()
+    assert "note: we know no nodes of gke with A10G:4" in printed.err
+    assert "note:" not in printed.out
+    plan(Request(tmp_path / "cluster.yaml"))
+    assert "note: we know no nodes of gke with A10G:4" in capsys.readouterr().out
