@@ -46,13 +46,14 @@ class Record:
 class Home:
     """The folder of one cluster, `~/.local/state/slipway/<id>`, mode 0700.
 
-    Of local clusters there may be several of one name; others are known by their name alone.
+    There may be several of one name, which differ in the address of what they are ``at``: the
+    storage of local ones, the API of those on Kubernetes.
     """
 
-    def __init__(self, name: str, storage_url: str | None = None) -> None:
+    def __init__(self, name: str, at: str | None = None) -> None:
         self.id = name
-        if storage_url is not None:
-            self.id += f"-{hashlib.sha256(storage_url.encode()).hexdigest()[:8]}"
+        if at is not None:
+            self.id += f"-{hashlib.sha256(at.encode()).hexdigest()[:8]}"
         self.folder = state_folder() / self.id
         # Two users, or one user with two state folders, may run clusters of one id.
         self.mark = f"{self.id}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DASHBOARD = 8265
 HEAD = "ray.io/node-type=head"
-_FORWARDS: dict[tuple[str, str], Forward] = {}
+_FORWARDS: dict[tuple[str, str, str], Forward] = {}
 
 
 def find(spec: Spec) -> Connection | None:
@@ -50,12 +50,12 @@ def find(spec: Spec) -> Connection | None:
 def connection_to(spec: Spec, kube: Kube, cluster: str) -> Connection:
     """The way to the head of a RayCluster of the spec."""
     token = keep_token(spec, kube)
-    forward = _FORWARDS.get((kube.namespace, cluster))
+    forward = _FORWARDS.get((kube.server, kube.namespace, cluster))
     if forward is None:
         # seconds on a busy machine, in which the first request would wait for its answer
         import_module("kubernetes.stream")
         forward = Forward(lambda: dial(kube, cluster))
-        _FORWARDS[kube.namespace, cluster] = forward
+        _FORWARDS[kube.server, kube.namespace, cluster] = forward
     connection = Connection(spec.name, "", forward.url, token, renew=forward.check)
     check_versions(connection)
     return connection
@@ -83,7 +83,7 @@ def dial(kube: Kube, cluster: str) -> socket.socket:
 
 def keep_token(spec: Spec, kube: Kube) -> Path:
     """The token of Ray, from its Secret into a file of mode 0600: never on a command line."""
-    home = Home(f"{spec.name}-kubernetes-{kube.namespace}")
+    home = Home(f"{spec.name}-kubernetes-{kube.namespace}", kube.server)
     home.create()
     value = kube.value_of_secret(names.token_secret(spec), "auth_token")
     with contextlib.suppress(OSError):

@@ -42,6 +42,11 @@ class Kube:
         with _explained(namespace):
             self._dynamic = BoundedClient(api, cache_file=NO_FILE)
 
+    @property
+    def server(self) -> str:
+        """The API's address, which tells clusters of one name and namespace apart."""
+        return str(self._api.configuration.host)
+
     def apply(self, document: Document) -> bool:
         """Server-side apply; returns whether anything changed."""
         kind, name = document["kind"], document["metadata"]["name"]

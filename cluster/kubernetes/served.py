@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cluster.spec import Spec
 
 TAKES_REQUESTS = "ray.io/serve=true"
-_FORWARDS: dict[str, Forward] = {}
+_FORWARDS: dict[tuple[str, str, str], Forward] = {}
 
 
 def find_services(spec: Spec) -> Connection | None:
@@ -39,9 +39,10 @@ def services_url(spec: Spec) -> str:
     cluster = _active(spec, kube)
     if not cluster or not _pods(kube, cluster):
         raise ClusterError(f"no services of {spec.name} take requests in {kube.namespace}")
-    if cluster not in _FORWARDS:
-        _FORWARDS[cluster] = Forward(lambda: _dial(spec, kube, cluster))
-    return _FORWARDS[cluster].url
+    key = kube.server, kube.namespace, cluster
+    if key not in _FORWARDS:
+        _FORWARDS[key] = Forward(lambda: _dial(spec, kube, cluster))
+    return _FORWARDS[key].url
 
 
 def _active(spec: Spec, kube: Kube) -> str:

@@ -140,6 +140,18 @@ def test_requests_go_through_the_api_with_the_secrets_token(raised, spec):
     assert not any(Dashboard.token in line for line in raised.requests)
 
 
+def test_clusters_of_one_name_at_two_apis_keep_their_own_tokens(raised, spec, tmp_path, faults):
+    mine = connect(spec).token_path
+    other = FakeApi(faults)
+    secret = raised.objects["secrets", "acme-ray-token"] | {"data": {"auth_token": "b3RoZXI="}}
+    other.put(secret, "secrets")
+    with serving(other) as address:
+        (tmp_path / "config").write_text(yaml.safe_dump(kubeconfig(address)))
+        theirs = attaching.keep_token(spec, connect_kube(spec.cluster.provider))
+    assert theirs.read_text() == "other"
+    assert mine.read_text() == Dashboard.token
+
+
 def test_a_job_is_submitted_once_even_where_the_answer_is_lost(raised, spec, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "noise").write_bytes(random.Random(0).randbytes(300_000))
