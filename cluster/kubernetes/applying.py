@@ -15,6 +15,7 @@ from cluster.kubernetes.client import Kube
 from cluster.kubernetes.documents import documents, warnings
 from cluster.kubernetes.environment import secret_names, services_tokens
 from cluster.kubernetes.reasons import Reason, reasons
+from cluster.kubernetes.stale import stale
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -58,11 +59,13 @@ def up(spec: Spec, kube: Kube, report: Report, timeout_s: float | None = None) -
         kube.create(secret)
     changed: list[str] = []
     unchanged: list[str] = []
+    before = kube.get("RayCluster", spec.name)
     for document in documents(spec):
         name = f"{document['kind']}/{document['metadata']['name']}"
         if document["kind"] == "RayCluster":
-            keep_scale(document, kube.get("RayCluster", spec.name))
+            keep_scale(document, before)
         (changed if kube.apply(document) else unchanged).append(name)
+    _tell_stale(spec, kube, before, report)
     wait(spec, kube, report, timeout_s)
     return Applied(tuple(changed), tuple(unchanged))
 
@@ -81,6 +84,17 @@ def keep_scale(document: Document, there: Document | None) -> None:
         group["replicas"] = min(max(now, group["minReplicas"]), group["maxReplicas"])
         if "scaleStrategy" in before:
             group["scaleStrategy"] = before["scaleStrategy"]
+
+
+def _tell_stale(spec: Spec, kube: Kube, before: Document | None, report: Report) -> None:
+    """Say which pods keep what they were made with."""
+    pods = kube.find("Pod", f"ray.io/cluster={spec.name}")
+    found = stale(before, kube.get("RayCluster", spec.name), pods)
+    if found:
+        report(
+            f"note: pods that are there keep the old settings ({', '.join(found)}): KubeRay makes "
+            "only new ones by the new; slipway down, then slipway up, when nothing runs"
+        )
 
 
 def check(spec: Spec, kube: Kube) -> None:

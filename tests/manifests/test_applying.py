@@ -75,6 +75,29 @@ def test_up_leaves_the_number_of_workers_to_the_autoscaler(api, spec_of):
     assert group["replicas"] == 2
 
 
+def test_up_says_which_pods_keep_the_old_settings(api, spec_of):
+    pools = "pools: [{name: cpu, nodes: 0..4, cpus: 4}, {name: other, nodes: 0..4, cpus: 4}]"
+    kube = connect(spec_of(pools, provider=PROVIDER).cluster.provider)
+
+    def notes(cluster):
+        lines = []
+        up(spec_of(cluster, provider=PROVIDER), kube, lines.append)
+        return [line.split(": KubeRay")[0] for line in lines if "keep the old" in line]
+
+    assert notes(pools) == []
+    for name, group in (("acme-head", "headgroup"), ("acme-cpu-x", "cpu")):
+        labels = {"ray.io/cluster": "acme", "ray.io/group": group}
+        api.put({"kind": "Pod", "metadata": {"name": name, "labels": labels}}, "pods")
+    told = "note: pods that are there keep the old settings"
+    assert notes(pools) == []
+    assert notes(pools.replace("0..4", "0..5")) == []
+    assert notes(pools.replace("cpus: 4}", "cpus: 4, memory: 9Gi}")) == [f"{told} (cpu)"]
+    assert notes(f"{pools}\nenv: {{A: b}}") == [f"{told} (headgroup, cpu)"]
+    del api.objects["pods", "acme-head"]
+    renamed = f"{pools.replace('name: cpu', 'name: new')}\nenv: {{A: b}}"
+    assert notes(renamed) == [f"{told} (cpu)"]  # of a pool that is no more
+
+
 def test_tokens_are_made_once_and_differ(api, spec):
     up(spec, connect(spec.cluster.provider), print)
     token = api.objects["secrets", "acme-ray-token"]["data"]["auth_token"]
