@@ -15,7 +15,7 @@ from cluster.documents import write_documents
 from cluster.launcher import joining, launching
 from cluster.launcher.attaching import adopt, check_same, connection_to
 from cluster.launcher.documents import launcher_document
-from cluster.launcher.home import LaunchHome, LaunchRecord
+from cluster.launcher.home import LaunchHome, LaunchRecord, place_of
 from cluster.launcher.onprem import PROVIDER
 from cluster.launcher.sites import Ended, Report, Site, site_of
 from cluster.launcher.startup import AUTHORITY, PROGRAMS, file_mounts
@@ -76,7 +76,7 @@ def _launch(
 
     kind, storage = spec.cluster.provider.type, spec.cluster.storage.url
     with home.lock(report):
-        begun = LaunchRecord(kind, storage, digest, "", complete=False)
+        begun = LaunchRecord(kind, storage, digest, "", complete=False, place=place_of(spec))
         home.write_launched(begun)
         site.prepare(report)
         home.write_token()

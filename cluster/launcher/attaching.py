@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cluster.connection import ClusterError, Connection
 from cluster.launcher import ssh
-from cluster.launcher.home import LaunchHome, LaunchRecord
+from cluster.launcher.home import LaunchHome, LaunchRecord, place_of
 from cluster.launcher.hosts import look_at
 from cluster.launcher.sites import site_of
 from cluster.launcher.startup import TOKEN
@@ -65,7 +65,8 @@ def adopt(spec: Spec, home: LaunchHome) -> LaunchRecord | None:
     if answer.code or not answer.output.strip():
         return None
     write_private(home, answer.output.strip())
-    record = LaunchRecord(provider.type, spec.cluster.storage.url, "", provider.head, True, True)
+    storage, place = spec.cluster.storage.url, place_of(spec)
+    record = LaunchRecord(provider.type, storage, "", provider.head, True, True, place)
     home.write_launched(record)
     return record
 
@@ -79,7 +80,7 @@ def write_private(home: LaunchHome, token: str) -> None:
 
 
 def check_same(spec: Spec, record: LaunchRecord) -> None:
-    """Refuse another cluster of the same name."""
+    """Refuse another cluster of the same name, and this one where it stands elsewhere."""
     kind, storage = spec.cluster.provider.type, spec.cluster.storage.url
     if (record.provider, record.storage) != (kind, storage):
         raise ClusterError(
@@ -87,3 +88,15 @@ def check_same(spec: Spec, record: LaunchRecord) -> None:
             f"{record.storage} was begun on this machine; choose another name:, or end that one "
             "with its own file"
         )
+    place = place_of(spec)
+    for key in record.place | place if record.place else ():
+        was, wanted = record.place.get(key), place.get(key)
+        if was != wanted:
+            raise ClusterError(
+                f"{spec.name} was begun {_at(key, was)}, not {_at(key, wanted)}; slipway down with "
+                "the file that says so first"
+            )
+
+
+def _at(key: str, value: str | None) -> str:
+    return f"with {key}: {value}" if value else f"without {key}:"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,23 @@ class LaunchRecord:
     """Whether the head was started."""
     joined: bool = False
     """Whether as many hosts as the pools' least have joined."""
+    place: dict[str, str] = field(default_factory=dict)
+    """Where it stands, see `place_of`; empty in records of versions that did not keep it."""
 
 
 def identity(spec: Spec) -> str:
     """The cluster's name on this machine: environments of one file have clusters of their own."""
     return f"{spec.name}-{spec.cluster.provider.type}"
+
+
+def place_of(spec: Spec) -> dict[str, str]:
+    """What of the provider tells one cluster of a name from another: region and profile, or head.
+
+    The machines of another place are out of the file's sight: nothing of it would end them.
+    """
+    provider = spec.cluster.provider
+    found = {key: getattr(provider, key, None) for key in ("region", "profile", "head")}
+    return {key: value for key, value in found.items() if value}
 
 
 class LaunchHome(Home):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +186,22 @@ def test_another_cluster_of_the_name_is_left_alone(
     for call in (lambda: up(other), lambda: connect(other), lambda: applying.down(other, print)):
         with pytest.raises(ClusterError, match="with its storage at s3://bucket was begun"):
             call()
+
+
+def test_another_head_is_refused_while_the_cluster_is_up(
+    world: World, spec: Spec, tmp_path: Path
+) -> None:
+    up(spec)
+    (tmp_path / "cluster.yaml").write_text(SPEC.replace("head: h", "head: g"))
+    other = load(tmp_path / "cluster.yaml")
+    for call in (lambda: up(other), lambda: connect(other), lambda: applying.down(other, print)):
+        with pytest.raises(ClusterError, match="begun with head: h, not with head: g; slipway dow"):
+            call()
+    home = LaunchHome(spec)
+    record = json.loads((home.folder / "launch.json").read_text())
+    del record["place"]  # as earlier versions wrote it
+    (home.folder / "launch.json").write_text(json.dumps(record))
+    assert not up(spec).changed
 
 
 def test_a_cluster_that_a_colleague_started_is_used_with_its_own_token(

@@ -1,0 +1,88 @@
+"""What the verbs ask about and refuse on Amazon's machines: against moto, in process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from cluster import verbs
+from cluster.attach import connect
+from cluster.connection import ClusterError
+from cluster.launcher import applying, attaching, joining, launching
+from cluster.launcher.account import Account
+from cluster.launcher.home import LaunchHome
+from cluster.launcher.tunnel import Tunnel
+from cluster.request import Request
+from cluster.spec import Spec, load
+from tests.unit.test_launcher_account import SPEC, amazon
+
+__all__ = ["amazon"]  # a fixture
+
+Write = Callable[[str], Request]
+
+
+@pytest.fixture
+def write(amazon: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes the file, with the launcher and the head played by the test."""
+
+    def launch(spec: Spec, home: LaunchHome, report: Any) -> None:
+        provider: Any = spec.cluster.provider
+        if not running(provider.region):
+            start(provider.region)
+
+    monkeypatch.setattr(launching, "launch", launch)
+    for module in (applying, attaching, joining):
+        monkeypatch.setattr(module, "check_versions", lambda connection: None)
+    monkeypatch.setattr(Tunnel, "open", lambda tunnel: "http://127.0.0.1:1")
+    monkeypatch.setattr(Tunnel, "close", lambda tunnel: None)
+    monkeypatch.setattr(joining, "await_hosts", lambda *_: None)
+    monkeypatch.setattr("cluster.client.jobs", lambda connection: [])
+    monkeypatch.setattr("cluster.services.applications", lambda connection: {})
+    monkeypatch.setattr(Account, "_try_machines", lambda site: None)
+
+    def write(text: str, **options: Any) -> Request:
+        (tmp_path / "cluster.yaml").write_text(text)
+        return Request(tmp_path / "cluster.yaml", json=True, **options)
+
+    return write
+
+
+def start(region: str) -> None:
+    tags = {"ray-cluster-name": "acme", "ray-node-type": "head"}
+    rows = [{"Key": key, "Value": value} for key, value in tags.items()]
+    boto3.client("ec2", region_name=region).run_instances(
+        ImageId="ami-12c6146b",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": rows}],
+    )
+
+
+def running(region: str = "eu-west-1") -> int:
+    found = boto3.client("ec2", region_name=region).describe_instances()["Reservations"]
+    states = [one["State"]["Name"] for each in found for one in each["Instances"]]
+    return states.count("running")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (("eu-west-1", "us-east-1"), "with region: eu-west-1, not with region: us-east-1"),
+        (("type: aws,", "type: aws, profile: p,"), "without profile:, not with profile: p"),
+    ],
+)
+def test_a_file_that_names_another_place_is_refused_while_the_cluster_is_up(
+    write: Write, changed: tuple[str, str], message: str
+) -> None:
+    verbs.up(write(SPEC, yes=True))
+    other = write(SPEC.replace(*changed), yes=True)
+    for call in (verbs.up, verbs.down, lambda request: connect(load(request.file))):
+        with pytest.raises(ClusterError, match=f"{message}; slipway down with the file that says"):
+            call(other)
+    assert (running(), running("us-east-1")) == (1, 0)
+    verbs.down(write(SPEC, yes=True))
+    assert running() == 0
