@@ -58,13 +58,18 @@ class Account:
 
     def check(self, is_new: bool, report: Report) -> None:
         """Refuse an account that answers no questions, and a name that is taken there."""
-        region = self._provider.region
-        report(f"looking at {region}")
-        if is_new and (found := self._instances()):
-            raise ClusterError(
-                f"{len(found)} machines of a cluster {self._spec.name} are in {region} already, "
-                "which this machine did not begin: choose another name:, or slipway down ends them"
-            )
+        report(f"looking at {self._provider.region}")
+        if is_new and (found := self.strangers()):
+            raise ClusterError(f"{found}: choose another name:, or slipway down -y ends them")
+
+    def strangers(self) -> str:
+        count, name, region = len(self._instances()), self._spec.name, self._provider.region
+        if not count:
+            return ""
+        return (
+            f"{count} machines of a cluster {name} are in {region} already, which this machine did "
+            "not begin"
+        )
 
     def prepare(self, report: Report) -> None:
         """Make the roles and the key pair, and ask EC2 whether it would start each machine."""

@@ -39,6 +39,15 @@ class OwnHosts:
         if found:
             raise ClusterError("hosts that cannot be used:\n  " + "\n  ".join(found))
 
+    def strangers(self) -> str:
+        head, name = self._provider.head, self._spec.name
+        looks, silent = hosts.look_at(self.login(), [head])
+        if not looks:
+            return silent[head]
+        if name not in looks[0].clusters:
+            return ""
+        return f"{head} holds a cluster {name} that this machine did not begin, without its token"
+
     def prepare(self, report: Report) -> None:
         """Nothing: the launcher's own setup is all that hosts need."""
 

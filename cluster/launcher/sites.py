@@ -33,6 +33,9 @@ class Site(Protocol):
     def check(self, is_new: bool, report: Report) -> None:
         """Refuse what cannot become the cluster, before anything is made."""
 
+    def strangers(self) -> str:
+        """What is there of a cluster that this machine did not begin; "" where nothing is."""
+
     def prepare(self, report: Report) -> None:
         """Make what the launcher needs to find: nothing that costs money."""
 

@@ -59,7 +59,7 @@ def up(request: Request, spec: Spec) -> None:
 def down(request: Request, spec: Spec) -> None:
     """End it everywhere; runs, data and models stay in storage."""
     if not request.yes:
-        check_idle(_found(spec), spec)
+        _check_unused(spec)
     ended = applying.down(spec, request.say)
     for line in ended.unreachable.values():
         print(f"not reached: {line}", file=sys.stderr)
@@ -71,9 +71,23 @@ def down(request: Request, spec: Spec) -> None:
     request.answer({"ended": ended.count, "unreachable": sorted(ended.unreachable)}, text)
 
 
-def _found(spec: Spec) -> Connection | None:
-    """The cluster where it answers: what does not can be ended."""
+def _check_unused(spec: Spec) -> None:
+    """Refuse to end runs that are under way and services in use, unless told.
+
+    What an interrupted ``up`` left has neither.
+    """
+    home = LaunchHome(spec)
+    record = home.launched()
+    if record is not None and not record.complete:
+        return
     try:
-        return find(spec)
-    except ClusterError:
-        return None
+        connection = find(spec)
+        cause = "" if connection else site_of(spec, home).strangers()
+        if not cause:
+            check_idle(connection, spec)
+    except ClusterError as error:
+        cause = str(error)
+    if cause:
+        raise WrongRequestError(
+            f"whether it is in use cannot be told: {cause}; slipway down -y ends it all the same"
+        )

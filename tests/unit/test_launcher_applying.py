@@ -18,6 +18,7 @@ from cluster.launcher.home import LaunchHome
 from cluster.launcher.tunnel import Tunnel
 from cluster.request import Request, WrongRequestError
 from cluster.spec import Spec, load
+from cluster.verbs import down as end
 from cluster.verbs import up as verb
 
 SPEC = """
@@ -220,6 +221,29 @@ def test_a_cluster_that_a_colleague_started_is_used_with_its_own_token(
     assert asked == ["h: cat ~/.slipway/token"]
     assert not up(spec).changed
     assert world.launches == 0
+
+
+def test_hosts_that_cannot_be_asked_are_ended_only_when_told(
+    world: World, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(tmp_path / "cluster.yaml", json=True)
+    up(spec)
+    monkeypatch.setattr(attaching, "check_versions", lost)
+    with pytest.raises(WrongRequestError, match="cannot be told: no way there; slipway down -y e"):
+        end(request)
+    LaunchHome(spec).forget()  # as on a colleague's machine
+    world.silent, world.clusters = {"h"}, frozenset(("acme",))
+    with pytest.raises(WrongRequestError, match="cannot be told: h: is off; slipway down -y ends"):
+        end(request)
+    world.silent = set()
+    monkeypatch.setattr(ssh, "run", lambda login, host, _: ssh.Answer(host, 1, "", "no such file"))
+    with pytest.raises(WrongRequestError, match="h holds a cluster acme that this machine did not"):
+        end(request)
+    assert world.head_is_up
+
+
+def lost(connection: Connection) -> None:
+    raise UnreachableError("no way there")
 
 
 def test_secrets_that_are_absent_are_named_before_a_host_is_asked(

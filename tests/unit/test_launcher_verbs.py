@@ -10,13 +10,14 @@ import boto3
 import pytest
 
 from cluster import verbs
+from cluster.api import UnreachableError
 from cluster.attach import connect
 from cluster.connection import ClusterError
 from cluster.launcher import applying, attaching, joining, launching
 from cluster.launcher.account import Account
 from cluster.launcher.home import LaunchHome
 from cluster.launcher.tunnel import Tunnel
-from cluster.request import Request
+from cluster.request import Request, WrongRequestError
 from cluster.spec import Spec, load
 from tests.unit.test_launcher_account import SPEC, amazon
 
@@ -85,4 +86,49 @@ def test_a_file_that_names_another_place_is_refused_while_the_cluster_is_up(
             call(other)
     assert (running(), running("us-east-1")) == (1, 0)
     verbs.down(write(SPEC, yes=True))
+    assert running() == 0
+
+
+def test_what_cannot_be_asked_whether_it_is_in_use_is_ended_only_when_told(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_way(tunnel: Tunnel) -> str:
+        raise UnreachableError("no answer by ssh")
+
+    verbs.up(write(SPEC, yes=True))
+    monkeypatch.setattr(Tunnel, "open", no_way)
+    with pytest.raises(WrongRequestError) as refused:
+        verbs.down(write(SPEC))
+    assert str(refused.value) == (
+        "whether it is in use cannot be told: no answer by ssh; slipway down -y ends it all the "
+        "same"
+    )
+    assert running() == 1
+    verbs.down(write(SPEC, yes=True))
+    assert running() == 0
+
+
+def test_machines_that_another_computer_began_are_ended_only_when_told(write: Write) -> None:
+    start("eu-west-1")
+    with pytest.raises(
+        WrongRequestError, match=r"told: 1 machines of a cluster acme are in eu-wes"
+    ):
+        verbs.down(write(SPEC))
+    assert running() == 1
+    verbs.down(write(SPEC, yes=True))
+    verbs.down(write(SPEC))  # nothing is there
+    assert running() == 0
+
+
+def test_what_an_interrupted_up_left_is_ended_without_a_question(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(spec: Spec, home: LaunchHome, report: Any) -> None:
+        start("eu-west-1")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launching, "launch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        verbs.up(write(SPEC, yes=True))
+    verbs.down(write(SPEC))
     assert running() == 0
