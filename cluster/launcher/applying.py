@@ -14,12 +14,14 @@ from cluster.connection import ClusterError, Connection
 from cluster.documents import write_documents
 from cluster.launcher import joining, launching
 from cluster.launcher.attaching import adopt, check_same, connection_to
+from cluster.launcher.bill import bill_of
 from cluster.launcher.documents import launcher_document
 from cluster.launcher.home import LaunchHome, LaunchRecord, place_of
 from cluster.launcher.onprem import PROVIDER
 from cluster.launcher.sites import Ended, Report, Site, site_of
 from cluster.launcher.startup import AUTHORITY, PROGRAMS, file_mounts
 from cluster.launcher.tunnel import Tunnel
+from cluster.machines import CLOUDS
 from cluster.secrets import read_secret
 from cluster.services import token_file, write_tokens
 from cluster.versions import check_versions
@@ -36,11 +38,14 @@ class Applied:
     changed: bool
 
 
-def up(spec: Spec, report: Report, may_restart: Callable[[Connection | None], None]) -> Applied:
+MayStart = Callable[[Connection | None, LaunchRecord | None], None]
+
+
+def up(spec: Spec, report: Report, may_start: MayStart) -> Applied:
     """Make or finish the cluster, and wait until its head and its least hosts are there.
 
-    Done twice it changes nothing. ``may_restart`` raises where a cluster that runs must not be
-    started anew for a changed spec. Raises ClusterError with cause and remedy.
+    Done twice it changes nothing. ``may_start`` raises where it must not be started, or must not
+    be started anew for a changed spec. Raises ClusterError with cause and remedy.
     """
     if spec.services.tokens is None and any(model.serve for model in spec.models.values()):
         write_tokens(token_file(spec), "owner")
@@ -57,7 +62,7 @@ def up(spec: Spec, report: Report, may_restart: Callable[[Connection | None], No
         if not record.joined:  # interrupted while it waited for hosts
             _join(spec, home, record, running, report)
         return Applied(running, changed=not record.joined)
-    may_restart(running)
+    may_start(running, record)
     site = site_of(spec, home)
     site.check(record is None, report)
     record = _launch(spec, home, site, document, digest, report)
@@ -75,8 +80,9 @@ def _launch(
     from cluster.launcher.remote.slipway_certificate import authority  # slow to import
 
     kind, storage = spec.cluster.provider.type, spec.cluster.storage.url
+    bill = bill_of(spec) if kind in CLOUDS else None
     with home.lock(report):
-        begun = LaunchRecord(kind, storage, digest, "", complete=False, place=place_of(spec))
+        begun = LaunchRecord(kind, storage, digest, "", False, place=place_of(spec), bill=bill)
         home.write_launched(begun)
         site.prepare(report)
         home.write_token()

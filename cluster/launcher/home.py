@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.home import Home
+from cluster.launcher.bill import Bill
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -30,6 +31,8 @@ class LaunchRecord:
     """Whether as many hosts as the pools' least have joined."""
     place: dict[str, str] = field(default_factory=dict)
     """Where it stands, see `place_of`; empty in records of versions that did not keep it."""
+    bill: Bill | None = None
+    """What was agreed to; None on hosts of one's own, and in records of earlier versions."""
 
 
 def identity(spec: Spec) -> str:
@@ -64,8 +67,10 @@ class LaunchHome(Home):
     def launched(self) -> LaunchRecord | None:
         """What was begun and not ended; None if there is nothing."""
         try:
-            return LaunchRecord(**json.loads(self._launch.read_text()))
-        except (OSError, ValueError, TypeError):
+            content = json.loads(self._launch.read_text())
+            bill = content.pop("bill", None)
+            return LaunchRecord(**content, bill=bill and Bill(**bill))
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
 
     def write_launched(self, record: LaunchRecord) -> None:

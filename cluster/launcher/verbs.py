@@ -9,8 +9,8 @@ from cluster import client
 from cluster.connection import ClusterError, Connection
 from cluster.launcher import applying
 from cluster.launcher.attaching import find
-from cluster.launcher.bill import bill
-from cluster.launcher.home import LaunchHome
+from cluster.launcher.bill import bill_of, shown_bill
+from cluster.launcher.home import LaunchHome, LaunchRecord
 from cluster.launcher.sites import site_of
 from cluster.launcher.tunnel import Tunnel
 from cluster.machines import CLOUDS
@@ -24,20 +24,13 @@ if TYPE_CHECKING:
 def up(request: Request, spec: Spec) -> None:
     """Start the cluster, finish one that was begun, or say that it runs."""
 
-    def may_restart(running: Connection | None) -> None:
-        if running is None and spec.cluster.provider.type in CLOUDS:
-            request.confirm(f"start {spec.name} with {bill(spec)}?")
-        if running is None or request.yes:
-            return
-        names = [job.submission_id for job in client.jobs(running) if not job.is_ended]
-        if names:
-            raise WrongRequestError(
-                f"the spec of {spec.name} has changed, and Ray must start anew for it: "
-                f"{', '.join(names)} would end; up -y does it (a training resumes from its last "
-                "checkpoint when it is asked for again)"
-            )
+    def may_start(running: Connection | None, record: LaunchRecord | None) -> None:
+        if running is not None and not request.yes:
+            _check_no_jobs(running, spec)
+        if spec.cluster.provider.type in CLOUDS:
+            _agree(request, spec, record if running else None)
 
-    applied = applying.up(spec, request.say, may_restart)
+    applied = applying.up(spec, request.say, may_start)
     connection = applied.connection
     home = LaunchHome(spec)
     record = home.launched()
@@ -69,6 +62,26 @@ def down(request: Request, spec: Spec) -> None:
     if ended.unreachable:
         text += "; Ray on the hosts that were not reached ends by itself within a minute or two"
     request.answer({"ended": ended.count, "unreachable": sorted(ended.unreachable)}, text)
+
+
+def _check_no_jobs(running: Connection, spec: Spec) -> None:
+    """Refuse to start Ray anew under runs, unless told."""
+    names = [job.submission_id for job in client.jobs(running) if not job.is_ended]
+    if names:
+        raise WrongRequestError(
+            f"the spec of {spec.name} has changed, and Ray must start anew for it: "
+            f"{', '.join(names)} would end; up -y does it (a training resumes from its last "
+            "checkpoint when it is asked for again)"
+        )
+
+
+def _agree(request: Request, spec: Spec, applied: LaunchRecord | None) -> None:
+    """Ask before it costs money: all of it where none runs, else where it may cost more."""
+    if applied is None:
+        request.confirm(f"start {spec.name} with {shown_bill(spec)}?")
+    elif applied.bill is None or bill_of(spec).is_above(applied.bill):
+        was = applied.bill or "what an earlier version did not write down"
+        request.confirm(f"let {spec.name} grow from {was} to {shown_bill(spec)}?")
 
 
 def _check_unused(spec: Spec) -> None:

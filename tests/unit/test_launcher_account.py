@@ -15,7 +15,7 @@ from moto import mock_aws
 from cluster.connection import ClusterError
 from cluster.launcher import account
 from cluster.launcher.account import Account
-from cluster.launcher.bill import bill
+from cluster.launcher.bill import shown_bill
 from cluster.launcher.home import LaunchHome
 from cluster.spec import Spec, load
 
@@ -156,7 +156,7 @@ def test_machines_that_may_not_be_started_are_named_by_their_pool(
 def test_what_it_costs_an_hour_is_said_before_it_starts(spec: Spec) -> None:
     least = 2 * 0.1008  # the head and one machine of the pool
     most = 4 * 0.1008 + 2 * 1.204  # no spot price of a T4 is known
-    assert bill(spec).startswith(
+    assert shown_bill(spec).startswith(
         "a head, 0..2 machines of gpu, 1..3 machines of cpu: "
         f"{least:.2f} to {most:.2f} USD an hour at 20"
     )

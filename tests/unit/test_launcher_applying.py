@@ -89,7 +89,7 @@ def spec(tmp_path: Path) -> Spec:
 
 
 def up(spec: Spec) -> applying.Applied:
-    return applying.up(spec, lambda line: None, lambda running: None)
+    return applying.up(spec, lambda line: None, lambda *_: None)
 
 
 def test_up_twice_changes_nothing_and_down_forgets_all(world: World, spec: Spec) -> None:
@@ -160,7 +160,7 @@ def test_a_changed_spec_restarts_ray_only_where_nothing_runs(
 def test_spare_hosts_may_be_off_but_not_the_head(world: World, spec: Spec) -> None:
     world.silent = {"c"}
     told: list[str] = []
-    applying.up(spec, told.append, lambda running: None)
+    applying.up(spec, told.append, lambda *_: None)
     assert "left out for now: c: is off" in told
     applying.down(spec, lambda line: None)
     for silent in ({"h"}, {"b", "c"}):

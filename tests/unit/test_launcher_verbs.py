@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,29 @@ def test_what_an_interrupted_up_left_is_ended_without_a_question(
         verbs.up(write(SPEC, yes=True))
     verbs.down(write(SPEC))
     assert running() == 0
+
+
+def test_up_asks_before_the_cluster_may_take_more(write: Write) -> None:
+    verbs.up(write(SPEC, yes=True))
+    for changed in (
+        ("cpu, nodes: 1..3", "cpu, nodes: 500"),
+        ("cpu, nodes: 1..3", "cpu, nodes: 2..3"),
+        ("cpus: 2", "cpus: 64"),
+    ):
+        with pytest.raises(WrongRequestError, match=r"let acme grow from a head and 1 to 5 mach"):
+            verbs.up(write(SPEC.replace(*changed)))
+    verbs.up(write(SPEC.replace("1..3", "1..2")))  # it shrinks
+    with pytest.raises(WrongRequestError, match=r"1 to 4 machines: .* to a head, 0..2 machines of"):
+        verbs.up(write(SPEC))
+    verbs.up(write(SPEC, yes=True))
+
+
+def test_up_asks_where_an_earlier_version_kept_no_bill(write: Write) -> None:
+    verbs.up(write(SPEC, yes=True))
+    home = LaunchHome(load(write(SPEC).file))
+    record = home.launched()
+    assert record is not None
+    home.write_launched(replace(record, bill=None))
+    verbs.up(write(SPEC))  # nothing changes
+    with pytest.raises(WrongRequestError, match="let acme grow from what an earlier version"):
+        verbs.up(write(SPEC.replace("1..3", "1..2")))
