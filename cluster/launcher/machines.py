@@ -45,23 +45,32 @@ def worker_types(spec: Spec) -> list[NodeType]:
     return [each for pool in spec.cluster.pools for each in _of_pool(spec, pool)]
 
 
+def type_names(pool: Pool) -> list[str]:
+    """The names of a pool's types, in the order of its alternatives."""
+    if pool.instance or len(pool.accelerators) < 2:
+        return [pool.name]
+    return [
+        re.sub(r"[^a-z0-9]+", "-", f"{pool.name}-{accelerator}".lower())
+        for accelerator in pool.accelerators
+    ]
+
+
 def _of_pool(spec: Spec, pool: Pool) -> list[NodeType]:
     cloud = spec.cluster.provider.type
     if pool.instance or not pool.accelerators:
         return [_named(cloud, pool)]
-    types = []
+    types, names = [], type_names(pool)
     for at, accelerator in enumerate(pool.accelerators):
         machine = machine_with(cloud, accelerator)
-        several = len(pool.accelerators) > 1
         types.append(
             NodeType(
-                name=_name(pool, accelerator) if several else pool.name,
+                name=names[at],
                 machine=machine.name,
                 resources=_resources(machine, pool),
                 least=0 if at else pool.nodes.min,
                 most=pool.nodes.max,
                 spot=pool.spot,
-                priority=len(pool.accelerators) - at if several else 0,
+                priority=len(names) - at if len(names) > 1 else 0,
                 pool=pool.name,
                 accelerator=accelerator,
             )
@@ -103,7 +112,3 @@ def attached(node: NodeType) -> str | None:
     """GCP's name of an accelerator that is attached to the machine, and no part of its type."""
     kind = kinds().get(node.accelerator.name) if node.accelerator else None
     return kind.attached if kind else None
-
-
-def _name(pool: Pool, accelerator: Accelerator) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", f"{pool.name}-{accelerator}".lower())

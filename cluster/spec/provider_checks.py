@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from cluster.spec.clusters import ClusterSpec, Pool
+from cluster.spec.clusters import Pool
 from cluster.spec.document import Spec
+from cluster.spec.launcher_checks import check_launched
 from cluster.spec.problems import did_you_mean
 from cluster.spec.providers import AWS, GCP, Azure, Kubernetes, OnPrem
 from cluster.spec.translate import Finding
@@ -42,14 +43,8 @@ def check_provider(spec: Spec) -> Iterator[Finding]:
             _secrets,
         ):
             yield from each(spec, provider)
-    if isinstance(provider, AWS | GCP | Azure):
-        yield from _zones(provider)
-        yield from _head(cluster, provider)
     if isinstance(provider, AWS | GCP | Azure | OnPrem):
-        yield from _exports(cluster)
-    if isinstance(provider, AWS | GCP | Azure | OnPrem) and cluster.high_availability == "redis":
-        message = f"redis is for kubernetes; provider {provider.type} keeps it by embedded"
-        yield message, ("cluster", "high_availability")
+        yield from check_launched(spec, provider)
     if isinstance(provider, Kubernetes | AWS | GCP | Azure):
         for at, pool in enumerate(cluster.pools):
             for message in _accelerators(provider.type, pool):
@@ -209,13 +204,6 @@ def _environment(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
             yield "is set by KubeRay; leave it away", path
 
 
-def _exports(cluster: ClusterSpec) -> Iterator[Finding]:
-    for name in cluster.env:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            message = "is not a name that a shell can export: letters, digits and underscores"
-            yield message, ("cluster", "env", name)
-
-
 def _secrets(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
     """A secret that is a file in one place cannot be a folder of keys in another."""
     credentials, notify = spec.cluster.storage.credentials, spec.notify
@@ -225,43 +213,6 @@ def _secrets(spec: Spec, provider: Kubernetes) -> Iterator[Finding]:
     if credentials and notify and notify.webhook == credentials:
         message = f'secret "{credentials.name}" holds the keys of the storage; name another'
         yield message, ("notify", "webhook")
-
-
-def _zones(provider: AWS | GCP | Azure) -> Iterator[Finding]:
-    pattern, example = {
-        "aws": (rf"{re.escape(provider.region)}[a-z]", f"{provider.region}a"),
-        "gcp": (rf"{re.escape(provider.region)}-[a-z]", f"{provider.region}-a"),
-        "azure": (r"[1-3]", "1, 2 or 3"),
-    }[provider.type]
-    if isinstance(provider, GCP) and len(provider.zones) > 1:
-        message = "Ray's launcher uses one zone on gcp; name the one that has the machines"
-        yield message, ("cluster", "provider", "zones")
-    for at, zone in enumerate(provider.zones):
-        if not re.fullmatch(pattern, zone):
-            message = f'"{zone}" is no zone of {provider.region}; write one like {example}'
-            yield message, ("cluster", "provider", "zones", at)
-
-
-def _head(cluster: ClusterSpec, provider: AWS | GCP | Azure) -> Iterator[Finding]:
-    from cluster.machines import machine_of
-
-    wanted: list[tuple[tuple[str | int, ...], int | None, int | None]] = [
-        (("cluster", "head"), cluster.head.cpus, cluster.head.memory)
-    ]
-    wanted += [
-        (("cluster", "pools", at), pool.cpus, pool.memory)
-        for at, pool in enumerate(cluster.pools)
-        if not pool.accelerators and not pool.instance
-    ]
-    for at, pool in enumerate(cluster.pools):
-        if pool.instance and not pool.cpus and not isinstance(provider, AWS):
-            message = f"instance: needs cpus:, which Ray cannot find out on {provider.type}"
-            yield message, ("cluster", "pools", at)
-    for path, cpus, memory in wanted:
-        try:
-            machine_of(provider.type, cpus or 1, memory or 0)
-        except ValueError as error:
-            yield str(error), path
 
 
 def _accelerators(kind: str, pool: Pool) -> Iterator[str]:

@@ -266,6 +266,14 @@ def _block(pools, variables):
         ("{type: gcp}", "pools: [{name: p, instance: c4}]", "instance: needs cpus:"),
         ("{type: aws}", "head: {cpus: 999}", "no machine of aws has 999 CPUs"),
         ("{type: aws}", "env: {a.b: c}", "a shell can export"),
+        ("{type: azure}", "pools: [{name: head, cpus: 2}]", "the name of Ray's own type of nodes"),
+        ("{type: onprem, head: h, hosts: [a]}", "pools: [{name: head}]", "name of Ray's own type"),
+        ("{type: gcp}", "pools: [{name: a, accelerators: [L4:1, L4:1]}]", "an accelerator twice"),
+        (
+            "{type: aws}",
+            "pools: [{name: a-l4-1, cpus: 2}, {name: a, accelerators: [L4:1, A10G:1]}]",
+            '"a-l4-1" is what nodes of pool a-l4-1 are called; rename one',
+        ),
         ("{type: aws}", "high_availability: redis", "redis is for kubernetes"),
     ],
 )
