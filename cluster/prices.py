@@ -49,24 +49,37 @@ class Hourly:
 
 
 def hourly(spec: Spec, pools: Iterable[Pool], held: bool = False) -> Hourly:
-    """What pools cost an hour at their least and at their most, which is both where it is held."""
+    """What pools cost an hour at their least and at their most, which is both where it is held.
+
+    At the most every node is of the dearest alternative.
+    """
     costs: dict[str, tuple[float, float]] = {}
     unknown = []
     for pool in pools:
-        price = price_of(spec, pool)
-        if price is None:
+        first, dearest = price_of(spec, pool), dearest_of(spec, pool)
+        if first is None or dearest is None:
             unknown.append(pool.name)
             continue
-        least, most = costs.get(price.currency, (0.0, 0.0))
+        least, most = costs.get(first.currency, (0.0, 0.0))
         fewest = pool.nodes.max if held else pool.nodes.min
-        least, most = least + fewest * price.per_hour, most + pool.nodes.max * price.per_hour
-        costs[price.currency] = least, most
+        least, most = least + fewest * first.per_hour, most + pool.nodes.max * dearest.per_hour
+        costs[first.currency] = least, most
     return Hourly(costs, tuple(unknown))
 
 
-def price_of(spec: Spec, pool: Pool) -> Price | None:
-    """What one node of a pool costs: of alternatives, the first. None where nobody says it."""
-    listed = _listed(spec, pool)
+def dearest_of(spec: Spec, pool: Pool) -> Price | None:
+    """What one node of the pool's dearest alternative costs; None where that of one is not known."""
+    prices = [price_of(spec, pool, each) for each in pool.accelerators or (None,)]
+    known = [price for price in prices if price is not None]
+    return max(known, key=lambda price: price.per_hour) if len(known) == len(prices) else None
+
+
+def price_of(spec: Spec, pool: Pool, accelerator: Accelerator | None = None) -> Price | None:
+    """What one node of a pool costs: of alternatives, the one that is named, else the first.
+
+    None where nobody says it.
+    """
+    listed = _listed(spec, pool, accelerator or (pool.accelerators or (None,))[0])
     if pool.price is None:
         return listed
     value, said = pool.price.value, "price: of the pool"
@@ -104,11 +117,10 @@ def table() -> dict[str, Any]:
     return read_document(Path(__file__).with_name("prices.yaml"))
 
 
-def _listed(spec: Spec, pool: Pool) -> Price | None:
+def _listed(spec: Spec, pool: Pool, accelerator: Accelerator | None) -> Price | None:
     cloud = cloud_of(spec)
     if cloud is None:
         return None
-    accelerator = pool.accelerators[0] if pool.accelerators else None
     try:
         name = pool.instance or _machine(cloud, pool, accelerator)
     except ValueError:  # no machine just so: on Kubernetes its nodes may be of any size

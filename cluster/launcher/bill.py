@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster.prices import head_price, price_of, table
+from cluster.launcher.machines import NodeType, worker_types
+from cluster.prices import Price, head_price, price_of, table
 
 if TYPE_CHECKING:
     from cluster.spec import Spec
@@ -45,20 +46,23 @@ class Bill:
 
 
 def bill_of(spec: Spec) -> Bill:
-    """The head and its pools at their least and at their most, by the tables or ``price:``."""
-    pools, head = spec.cluster.pools, head_price(spec)
+    """The head and its pools at their least and at their most, by the tables or ``price:``.
+
+    At the most the bound of all pools together is filled with the dearest of the alternatives.
+    """
+    head, pools, kinds = head_price(spec), spec.cluster.pools, _kinds(spec)
     least, most = sum(pool.nodes.min for pool in pools), sum(pool.nodes.max for pool in pools)
-    if head is None or _unpriced(spec):
+    prices = [head, *(price for _, price in kinds)]
+    if None in prices or len({price.currency for price in prices if price}) > 1:
         return Bill(least, most)
-    costs = [head.per_hour, head.per_hour]
-    for pool in pools:
-        price = price_of(spec, pool)
-        assert price is not None
-        if price.currency != head.currency:
-            return Bill(least, most)
-        costs[0] += pool.nodes.min * price.per_hour
-        costs[1] += pool.nodes.max * price.per_hour
-    return Bill(least, most, costs[0], costs[1], head.currency)
+    rows = [(price.per_hour, node) for node, price in kinds if price]
+    assert head is not None
+    least_cost = head.per_hour + sum(node.least * each for each, node in rows)
+    most_cost, spare = least_cost, most - least
+    for each, node in sorted(rows, key=lambda row: -row[0]):
+        count = min(spare, node.most - node.least)
+        most_cost, spare = most_cost + count * each, spare - count
+    return Bill(least, most, least_cost, most_cost, head.currency)
 
 
 def shown_bill(spec: Spec) -> str:
@@ -67,12 +71,19 @@ def shown_bill(spec: Spec) -> str:
     sizes = ["a head", *(f"{pool.nodes} machines of {pool.name}" for pool in spec.cluster.pools)]
     if costs := bill.costs():
         return f"{', '.join(sizes)}{costs} at {table()['date']}'s prices"
-    of = ", ".join(_unpriced(spec)) or "all of it in one currency"
+    unknown = [node.name for node, price in _kinds(spec) if price is None]
+    of = ", ".join(unknown) or "all of it in one currency"
     return f"{', '.join(sizes)}; no price is known of {of}"
 
 
-def _unpriced(spec: Spec) -> list[str]:
-    return [pool.name for pool in spec.cluster.pools if price_of(spec, pool) is None]
+def _kinds(spec: Spec) -> list[tuple[NodeType, Price | None]]:
+    """Every type of nodes with its price: alternatives are types of their own."""
+    found = []
+    for node in worker_types(spec):
+        pool = spec.cluster.pool(node.pool or "")
+        assert pool is not None
+        found.append((node, price_of(spec, pool, node.accelerator)))
+    return found
 
 
 def _range(least: object, most: object) -> str:

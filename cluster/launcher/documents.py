@@ -40,8 +40,8 @@ def launcher_document(spec: Spec) -> Document:
     if kind == "aws":
         document["auth"] = _auth_aws(spec)
     workers = worker_types(spec)
-    # sum: the launcher has no bound that alternatives share
-    document["max_workers"] = sum(node.most for node in workers)
+    # the launcher has no bound that a pool's alternatives share: this one holds for all pools
+    document["max_workers"] = sum(pool.nodes.max for pool in spec.cluster.pools)
     types = document["available_node_types"]
     blank = types.pop("worker")
     for node in (head_type(spec), *workers):

@@ -15,8 +15,10 @@ from moto import mock_aws
 from cluster.connection import ClusterError
 from cluster.launcher import account
 from cluster.launcher.account import Account
-from cluster.launcher.bill import shown_bill
+from cluster.launcher.bill import bill_of, shown_bill
+from cluster.launcher.documents import launcher_document
 from cluster.launcher.home import LaunchHome
+from cluster.prices import price_of
 from cluster.spec import Spec, load
 
 REGION = "eu-west-1"
@@ -160,3 +162,25 @@ def test_what_it_costs_an_hour_is_said_before_it_starts(spec: Spec) -> None:
         "a head, 0..2 machines of gpu, 1..3 machines of cpu: "
         f"{least:.2f} to {most:.2f} USD an hour at 20"
     )
+
+
+def test_the_bill_counts_the_dearest_alternative_within_the_bound(tmp_path: Path) -> None:
+    pools = "- {name: gpu, nodes: 1..4, accelerators: [L4:1, A10G:1]}"
+    text = SPEC[: SPEC.index("    - {name: gpu")] + f"    {pools}\n"
+    (tmp_path / "cluster.yaml").write_text(text)
+    spec = load(tmp_path / "cluster.yaml")
+    document = launcher_document(spec)
+    types = document["available_node_types"]
+    assert document["max_workers"] == types["gpu-l4-1"]["max_workers"] == 4
+    assert [types[name]["min_workers"] for name in ("gpu-l4-1", "gpu-a10g-1")] == [1, 0]
+    first, dearest = (
+        price_of(spec, spec.cluster.pools[0], each) for each in spec.cluster.pools[0].accelerators
+    )
+    assert first
+    assert dearest
+    assert first.per_hour < dearest.per_hour
+    found = bill_of(spec)
+    assert (found.least, found.most) == (1, 4)
+    assert found.least_cost == pytest.approx(0.1008 + first.per_hour)
+    # the one that must be there is of the first kind
+    assert found.most_cost == pytest.approx(0.1008 + first.per_hour + 3 * dearest.per_hour)
