@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -56,45 +57,79 @@ def up(spec: Spec, report: Report, may_start: MayStart) -> Applied:
     if record is not None:
         check_same(spec, record)
     document = write_documents([launcher_document(spec)])
-    digest = hashlib.sha256(document.encode()).hexdigest()
     running = _running(spec, home, record)
-    if running is not None and record is not None and record.document in ("", digest):
+    if running is not None and record is not None and _is_of(record, document):
         if not record.joined:  # interrupted while it waited for hosts
             _join(spec, home, record, running, report)
         return Applied(running, changed=not record.joined)
     may_start(running, record)
-    site = site_of(spec, home)
-    site.check(record is None, report)
-    record = _launch(spec, home, site, document, digest, report)
-    Tunnel(home, site.login(), record.head).close()
+    record, fresh = _start(spec, home, record, document, report)
     connection = connection_to(spec, home, record)
     joining.await_head(connection)
     _join(spec, home, record, connection, report)
-    return Applied(replace(connection, fresh=True), changed=True)
+    return Applied(replace(connection, fresh=fresh), changed=fresh)
+
+
+def _start(
+    spec: Spec, home: LaunchHome, before: LaunchRecord | None, document: str, report: Report
+) -> tuple[LaunchRecord, bool]:
+    """Start the head by a document; False where another command did it while this one waited."""
+    site = site_of(spec, home)
+    with home.lock(report):
+        now = home.launched()
+        if now is not None and now.complete and now != before:
+            check_same(spec, now)
+            if not _is_of(now, document):
+                raise ClusterError(
+                    f"another command started {spec.name} by another file while this one waited; "
+                    "slipway up again"
+                )
+            return now, False
+        site.check(now is None, report)
+        record = _launch(spec, home, site, document, report)
+        Tunnel(home, site.login(), record.head).close()
+    return record, True
 
 
 def _launch(
-    spec: Spec, home: LaunchHome, site: Site, document: str, digest: str, report: Report
+    spec: Spec, home: LaunchHome, site: Site, document: str, report: Report
 ) -> LaunchRecord:
-    """Start the head by a document; what is cut off in between is known by its record."""
+    """Run the launcher; what is cut off in between is known by its record."""
     from cluster.launcher.remote.slipway_certificate import authority  # slow to import
 
     kind, storage = spec.cluster.provider.type, spec.cluster.storage.url
     bill = bill_of(spec) if kind in CLOUDS else None
-    with home.lock(report):
-        begun = LaunchRecord(kind, storage, digest, "", False, place=place_of(spec), bill=bill)
-        home.write_launched(begun)
-        site.prepare(report)
-        home.write_token()
-        for name, content in zip(AUTHORITY, authority(), strict=True):
-            home.write(name, content.decode())
-        home.write(home.document.name, document)
-        for program in (PROVIDER, *PROGRAMS):
-            shutil.copy(program, home.folder)
-        launching.launch(spec, home, report)
-        complete = replace(begun, head=site.head(), complete=True)
-        home.write_launched(complete)
+    begun = LaunchRecord(
+        kind,
+        storage,
+        _digest(document),
+        head="",
+        complete=False,
+        place=place_of(spec),
+        bill=bill,
+        started=time.time(),
+    )
+    home.write_launched(begun)
+    site.prepare(report)
+    home.write_token()
+    for name, content in zip(AUTHORITY, authority(), strict=True):
+        home.write(name, content.decode())
+    home.write(home.document.name, document)
+    for program in (PROVIDER, *PROGRAMS):
+        shutil.copy(program, home.folder)
+    launching.launch(spec, home, report)
+    complete = replace(begun, head=site.head(), complete=True)
+    home.write_launched(complete)
     return complete
+
+
+def _is_of(record: LaunchRecord, document: str) -> bool:
+    """Whether it was started by the document, or by a colleague, whose document is not known."""
+    return record.document in ("", _digest(document))
+
+
+def _digest(document: str) -> str:
+    return hashlib.sha256(document.encode()).hexdigest()
 
 
 def _join(

@@ -33,6 +33,8 @@ class LaunchRecord:
     """Where it stands, see `place_of`; empty in records of versions that did not keep it."""
     bill: Bill | None = None
     """What was agreed to; None on hosts of one's own, and in records of earlier versions."""
+    started: float = 0.0
+    """Seconds since the epoch: tells a start from the one before it."""
 
 
 def identity(spec: Spec) -> str:

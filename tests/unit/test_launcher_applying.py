@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,36 @@ def test_waiting_for_hosts_goes_on_without_another_start(
     assert up(spec).changed
     assert not up(spec).changed
     assert world.launches == 1
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new", "after the head died"])
+def test_two_ups_at_once_start_ray_once(world: World, spec: Spec, again: bool) -> None:
+    if again:
+        up(spec)
+        world.head_is_up, world.launches = False, 0
+    found: list[tuple[bool, str]] = []
+    waits = threading.Event()
+
+    def both() -> None:
+        applied = applying.up(spec, tell, lambda *_: None)
+        found.append((applied.changed, applied.connection.token() or ""))
+
+    def tell(line: str) -> None:
+        if "waiting for it" in line:
+            waits.set()
+
+    second = threading.Thread(target=both)
+
+    def meanwhile() -> None:
+        if world.launches == 1:
+            second.start()
+            assert waits.wait(60)
+
+    world.during_launch = meanwhile
+    both()
+    second.join(30)
+    assert (world.launches, sorted(changed for changed, _ in found)) == (1, [False, True])
+    assert len({token for _, token in found}) == 1
 
 
 def test_a_head_that_died_is_started_again(world: World, spec: Spec) -> None:
