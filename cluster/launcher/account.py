@@ -45,13 +45,20 @@ class Account:
         self._spec, self._home, self._provider = spec, home, provider
         try:
             session = boto3.Session(profile_name=provider.profile, region_name=provider.region)
+            self._ec2: Any = session.client("ec2")
+            self._iam: Any = session.client("iam")
         except botocore.exceptions.ProfileNotFound as error:
             raise ClusterError(
                 f"{error}; correct cluster.provider.profile, or: aws configure --profile "
                 f"{provider.profile}"
             ) from error
-        self._ec2: Any = session.client("ec2")
-        self._iam: Any = session.client("iam")
+        except botocore.exceptions.ConfigParseError as error:
+            raise ClusterError(
+                f"{error}; correct the file, or name another by AWS_CONFIG_FILE or "
+                "AWS_SHARED_CREDENTIALS_FILE"
+            ) from error
+        except botocore.exceptions.BotoCoreError as error:
+            raise ClusterError(meaning(error)) from error
 
     def least(self) -> int:
         return sum(node.least for node in worker_types(self._spec))

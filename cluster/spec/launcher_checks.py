@@ -18,7 +18,7 @@ def check_launched(spec: Spec, provider: AWS | GCP | Azure | OnPrem) -> Iterator
         message = f"redis is for kubernetes; provider {provider.type} keeps it by embedded"
         yield message, ("cluster", "high_availability")
     if not isinstance(provider, OnPrem):
-        yield from _zones(provider)
+        yield from _region(provider) or _zones(provider)
         yield from _head(cluster, provider)
 
 
@@ -44,6 +44,18 @@ def _exports(cluster: ClusterSpec) -> Iterator[Finding]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             message = "is not a name that a shell can export: letters, digits and underscores"
             yield message, ("cluster", "env", name)
+
+
+def _region(provider: AWS | GCP | Azure) -> list[Finding]:
+    pattern, example = {
+        "aws": (r"[a-z]{2,}(-[a-z]+)+-[0-9]+", "eu-west-1"),
+        "gcp": (r"[a-z]+-[a-z]+[0-9]+", "europe-west4"),
+        "azure": (r"[a-z][a-z0-9]*", "westeurope"),
+    }[provider.type]
+    if re.fullmatch(pattern, provider.region):
+        return []
+    message = f'"{provider.region}" is no region of {provider.type}; write one like {example}'
+    return [(message, ("cluster", "provider", "region"))]
 
 
 def _zones(provider: AWS | GCP | Azure) -> Iterator[Finding]:

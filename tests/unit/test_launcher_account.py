@@ -140,6 +140,16 @@ def test_an_unknown_profile_is_named(amazon: None, tmp_path: Path) -> None:
         Account(spec, LaunchHome(spec))
 
 
+@pytest.mark.parametrize("variable", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
+def test_a_torn_file_of_amazons_settings_is_named(
+    amazon: None, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    (tmp_path / "torn").write_text("[default\nregion")
+    monkeypatch.setenv(variable, str(tmp_path / "torn"))
+    with pytest.raises(ClusterError, match=rf"/torn; correct the file, or name.*{variable}"):
+        Account(spec, LaunchHome(spec))
+
+
 def test_machines_that_may_not_be_started_are_named_by_their_pool(
     site: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
