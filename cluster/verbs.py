@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cluster.connection import Connection
     from cluster.spec import Spec
 
+RENDERED_ONLY = ("gcp", "azure")
 MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
@@ -48,7 +49,7 @@ def _check_ours(spec: Spec) -> None:
         raise WrongRequestError(
             "provider ray is a cluster that others run: slipway neither starts nor ends it"
         )
-    if kind in ("gcp", "azure"):
+    if kind in RENDERED_ONLY:
         raise WrongRequestError(
             f"provider {kind}: slipway render prints what Ray's launcher is to take, and starting "
             "it is not available in this version; aws, kubernetes and onprem are"
@@ -133,6 +134,13 @@ def render(request: Request, spec: bool, run: str | None = None) -> None:
     for line in notes(loaded):
         print(f"note: {line}", file=sys.stderr)
     documents = rendered(loaded) if run is None else rendered_run(loaded, run)
+    if loaded.cluster.provider.type in RENDERED_ONLY:
+        print(
+            "note: this version renders and checks what Ray's launcher takes on "
+            f"{loaded.cluster.provider.type}, and does not start it; the files of file_mounts are "
+            "made by slipway up, which starts aws and onprem only",
+            file=sys.stderr,
+        )
     request.answer({"documents": documents}, write_documents(documents).rstrip("\n"))
 
 

@@ -17,6 +17,9 @@ def check_launched(spec: Spec, provider: AWS | GCP | Azure | OnPrem) -> Iterator
     if cluster.high_availability == "redis":
         message = f"redis is for kubernetes; provider {provider.type} keeps it by embedded"
         yield message, ("cluster", "high_availability")
+    if isinstance(provider, GCP) and not provider.project:
+        message = "needs project: the id of the project that the machines are of"
+        yield message, ("cluster", "provider")
     if not isinstance(provider, OnPrem):
         yield from _region(provider) or _zones(provider)
         yield from _head(cluster, provider)

@@ -127,7 +127,7 @@ class GCP(Section):
     type: Literal["gcp"]
     """Google Compute Engine."""
     project: str | None = None
-    """Project; that of the credentials by default."""
+    """Id of the project. Required."""
     region: str = "us-central1"
     """Region of the machines."""
     zones: tuple[str, ...] = ()

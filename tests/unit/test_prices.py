@@ -12,7 +12,7 @@ from cluster.spec import load
 
 PROVIDERS: dict[str, str] = {
     "aws": "{type: aws}",
-    "gcp": "{type: gcp}",
+    "gcp": "{type: gcp, project: p}",
     "azure": "{type: azure}",
     "eks": "{type: kubernetes, image: i, platform: eks}",
     "kubernetes": "{type: kubernetes, image: i}",
