@@ -68,7 +68,7 @@ def hourly(spec: Spec, pools: Iterable[Pool], held: bool = False) -> Hourly:
 
 
 def dearest_of(spec: Spec, pool: Pool) -> Price | None:
-    """What one node of the pool's dearest alternative costs; None where that of one is not known."""
+    """What one node of the pool's dearest alternative costs; None if one is unknown."""
     prices = [price_of(spec, pool, each) for each in pool.accelerators or (None,)]
     known = [price for price in prices if price is not None]
     return max(known, key=lambda price: price.per_hour) if len(known) == len(prices) else None
