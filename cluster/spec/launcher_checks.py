@@ -20,7 +20,9 @@ def check_launched(spec: Spec, provider: AWS | GCP | Azure | OnPrem) -> Iterator
     if isinstance(provider, GCP) and not provider.project:
         message = "needs project: the id of the project that the machines are of"
         yield message, ("cluster", "provider")
-    if not isinstance(provider, OnPrem):
+    if isinstance(provider, OnPrem):
+        yield from _hosts(provider)
+    else:
         yield from _region(provider) or _zones(provider)
         yield from _head(cluster, provider)
 
@@ -40,6 +42,15 @@ def _types(cluster: ClusterSpec, provider: AWS | GCP | Azure | OnPrem) -> Iterat
         for name in names:
             if owners.setdefault(name, pool.name) != pool.name:
                 yield f'"{name}" is what nodes of pool {owners[name]} are called; rename one', path
+
+
+def _hosts(provider: OnPrem) -> Iterator[Finding]:
+    """Each start of a node ends what runs of the cluster on its host: one node a host."""
+    seen = {provider.head: "is the head, which holds no workers; leave it out of hosts"}
+    for at, host in enumerate(provider.hosts):
+        if host.address in seen:
+            yield f'"{host.address}" {seen[host.address]}', ("cluster", "provider", "hosts", at)
+        seen.setdefault(host.address, "is listed twice; a host holds one node")
 
 
 def _exports(cluster: ClusterSpec) -> Iterator[Finding]:

@@ -37,6 +37,12 @@ __all__ = ["spec_on"]  # a fixture
             "pools: [{name: a-l4-1, cpus: 2}, {name: a, accelerators: [L4:1, A10G:1]}]",
             '"a-l4-1" is what nodes of pool a-l4-1 are called; rename one',
         ),
+        ("{type: onprem, head: h, hosts: [a, b, a]}", "", '"a" is listed twice; a host holds one'),
+        (
+            "{type: onprem, head: h, hosts: [{address: h}, a]}",
+            "",
+            '"h" is the head, which holds no workers; leave it out of hosts',
+        ),
         ("{type: aws}", "high_availability: redis", "redis is for kubernetes"),
     ],
 )
