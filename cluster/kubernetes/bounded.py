@@ -13,7 +13,9 @@ from urllib3.exceptions import TimeoutError as SilenceError
 CONNECT_S = 10.0
 READ_S = 30.0
 """Longer than the API gives an admission webhook by default, which is 10 s."""
-RETRIES = 2
+RETRIES = 3
+BUSY = (429, 503, 504)
+"""What an API answers that is overloaded, being replaced, or behind its own store."""
 
 
 class BoundedClient(DynamicClient):  # type: ignore[misc]
@@ -26,7 +28,14 @@ class BoundedClient(DynamicClient):  # type: ignore[misc]
 
 
 class Retries(Retry):
-    """A connection that broke is made again at once; who does not answer is not asked again."""
+    """A connection that broke is made again at once; who does not answer is not asked again.
+
+    What changes nothing is asked again of an API that was busy, by its own Retry-After.
+    """
+
+    def __init__(self, total: int = RETRIES, **others: Any) -> None:
+        busy = {"status_forcelist": BUSY, "raise_on_status": False, "backoff_factor": 0.5}
+        super().__init__(total, **busy | others)
 
     def increment(
         self,

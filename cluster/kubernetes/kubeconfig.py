@@ -21,11 +21,11 @@ def client_of(context: str | None) -> Any:
     from kubernetes import client, config
     from kubernetes.config import kube_config
 
-    from cluster.kubernetes.bounded import RETRIES, Retries
+    from cluster.kubernetes.bounded import Retries
 
     file = kube_config.KUBE_CONFIG_DEFAULT_LOCATION
     configuration = client.Configuration()
-    configuration.retries = Retries(RETRIES)
+    configuration.retries = Retries()
     with _explained(file):
         contexts, current = config.list_kube_config_contexts()
         known = [each["name"] for each in contexts]

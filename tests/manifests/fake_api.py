@@ -53,6 +53,8 @@ class FakeApi:
         self.version = 0
         self.ready = True
         """Whether a RayCluster that is made is ready at once, as an operator would make it."""
+        self.busy = 0
+        """How many of the next requests are turned away for now."""
         self.dashboard: tuple[str, int] | None = None
         """Where a head's dashboard is; then a ready RayCluster has the head's pod, too."""
         self.put({"kind": "Namespace", "metadata": {"name": "ml"}}, "namespaces")
@@ -151,6 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refused(self, verb: str, path: list[str], query: dict[str, str]) -> Any:
         """What a test, or the rules of Roles, do not let through."""
+        if self.api.busy:
+            self.api.busy -= 1
+            return 504, _status(504, "Timeout: Too large resource version: 3, current: 2")
         if "namespaces" not in path:
             return None
         at = path.index("namespaces")

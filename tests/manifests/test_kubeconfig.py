@@ -81,6 +81,13 @@ def test_an_api_that_accepts_and_stays_silent_does_not_answer(spec, file, monkey
             silent.accept()
 
 
+def test_an_api_that_is_busy_is_asked_again(api, spec):
+    kube = connect(spec.cluster.provider)
+    api.busy = 2
+    assert kube.find("RayCluster", "a=b") == []
+    assert api.busy == 0
+
+
 def test_a_watch_may_be_silent_for_as_long_as_it_is_asked_for(api, spec, monkeypatch):
     kube = connect(spec.cluster.provider)
     asked = []
