@@ -34,7 +34,11 @@ class Retries(Retry):
     """
 
     def __init__(self, total: int = RETRIES, **others: Any) -> None:
-        busy = {"status_forcelist": BUSY, "raise_on_status": False, "backoff_factor": 0.5}
+        busy: dict[str, Any] = {
+            "status_forcelist": BUSY,
+            "raise_on_status": False,
+            "backoff_factor": 0.5,
+        }
         super().__init__(total, **busy | others)
 
     def increment(
