@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cluster.documents import Document, read_document, read_documents
 from cluster.kubernetes import names
-from cluster.kubernetes.groups import groups
+from cluster.kubernetes.groups import groups, pool_groups
 from cluster.kubernetes.network import network_policy, services_policy
 from cluster.kubernetes.nodes import notes
 from cluster.kubernetes.pods import fill_beside
@@ -45,6 +45,13 @@ def warnings(spec: Spec) -> list[str]:
     provider = spec.cluster.provider
     assert provider.type == "kubernetes"
     found = [line for group in groups(spec) for line in notes(group, provider.platform)]
+    for pool in spec.cluster.pools:
+        kinds = pool_groups(pool)
+        if len(kinds) > 1:
+            found.append(
+                f"of pool {pool.name} each of {', '.join(kind.name for kind in kinds)} may grow to "
+                f"{pool.nodes.max} nodes, for KubeRay bounds its groups one by one"
+            )
     if provider.queue and spec.cluster.pools:
         nodes = sum(pool.nodes.max for pool in spec.cluster.pools)
         found.append(

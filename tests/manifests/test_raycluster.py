@@ -128,6 +128,8 @@ def test_alternatives_of_other_counts_are_groups_with_priorities(spec_of, faults
         ("gpu-l4-4", 1, 0),
     ]
     assert {g["labels"]["slipway/pool"] for g in found.values()} == {"gpu"}
+    [said] = [line for line in warnings(spec) if "one by one" in line]
+    assert said.startswith("of pool gpu each of gpu-h100-8, gpu-l4-4 may grow to 2 nodes")
 
 
 def test_a_queue_gets_a_fixed_size_and_its_label(spec_of, faults):
